@@ -1,0 +1,34 @@
+/* C layer: the instruction sets of this build, newest first, and which of them can run here. */
+
+#include "rows.h"
+
+#include <string.h>
+
+extern const struct kernels xentc_kernels_avx512, xentc_kernels_avx2, xentc_kernels_neon, xentc_kernels_portable;
+
+const struct kernels *const xentc_kernels[] = {
+#if defined(__x86_64__)
+    &xentc_kernels_avx512,
+    &xentc_kernels_avx2,
+#elif defined(__aarch64__)
+    &xentc_kernels_neon,
+#endif
+    &xentc_kernels_portable,
+    NULL,
+};
+
+/* __builtin_cpu_supports asks the operating system too (XGETBV): the processor alone is not enough. */
+int xentc_usable(const struct kernels *kernels)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!strcmp(kernels->name, "avx512"))
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+    if (!strcmp(kernels->name, "avx2"))
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    (void)kernels;
+#endif
+    return 1;
+}

@@ -1,0 +1,77 @@
+/* C layer: a sum of float64 values that is exact, so that no order of adding or merging changes it.
+ *
+ * A small superaccumulator (R. Neal 2015, arXiv 1505.05571): a fixed-point number over the whole range of float64, kept
+ * in 64-bit chunks that start 32 bits apart. A value touches two chunks: chunk i gets the low 32 bits of its shifted
+ * mantissa, chunk i + 1 the rest, below 2^53. The 11 bits left over take CARRY_AFTER values before the carries must move on.
+ * The integer sum of chunk[i] * 2^(32 i) counts units of 2^-1075; rounding it to a float64 is the reader's business.
+ */
+#ifndef XENTC_EXACT_SUM_H
+#define XENTC_EXACT_SUM_H
+
+#include <stdint.h>
+#include <string.h>
+
+enum {
+    CHUNKS = 67,                                  /* 2099 bits of float64 and 45 for the count of values */
+    CARRY_AFTER = 1000,
+};
+
+struct exact_sum {
+    int64_t chunk[CHUNKS];
+    int64_t positive_infinities, negative_infinities, nans;
+    int64_t pending;                              /* values added since the last carry */
+};
+
+/* Every chunk but the last into [0, 2^32). */
+static inline void exact_carry(struct exact_sum *sum)
+{
+    for (int i = 0; i < CHUNKS - 1; i++) {
+        int64_t carry = sum->chunk[i] >> 32;
+        sum->chunk[i] -= carry * ((int64_t)1 << 32);
+        sum->chunk[i + 1] += carry;
+    }
+    sum->pending = 0;
+}
+
+static inline void exact_add(struct exact_sum *sum, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    int exponent = (int)(bits >> 52) & 0x7ff;
+    uint64_t mantissa = bits & (((uint64_t)1 << 52) - 1);
+    if (exponent == 0x7ff) {
+        if (mantissa)
+            sum->nans++;
+        else if (bits >> 63)
+            sum->negative_infinities++;
+        else
+            sum->positive_infinities++;
+        return;
+    }
+    if (exponent)
+        mantissa |= (uint64_t)1 << 52;
+    else
+        exponent = 1;                             /* subnormals have the exponent of the smallest normal */
+    int shift = exponent & 31;
+    int64_t low = (int64_t)((mantissa << shift) & 0xffffffff), high = (int64_t)(mantissa >> (32 - shift));
+    int64_t sign = -(int64_t)(bits >> 63);        /* 0 or -1 */
+    int64_t *chunk = sum->chunk + (exponent >> 5);
+    chunk[0] += (low ^ sign) - sign;
+    chunk[1] += (high ^ sign) - sign;
+    if (++sum->pending >= CARRY_AFTER)
+        exact_carry(sum);
+}
+
+static inline void exact_merge(struct exact_sum *sum, struct exact_sum *other)
+{
+    exact_carry(sum);
+    exact_carry(other);
+    for (int i = 0; i < CHUNKS; i++)
+        sum->chunk[i] += other->chunk[i];
+    sum->positive_infinities += other->positive_infinities;
+    sum->negative_infinities += other->negative_infinities;
+    sum->nans += other->nans;
+    exact_carry(sum);
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* C layer: what the loops need from the processor and the process, and the only place that is not portable C. */
+#ifndef XENTC_RUNTIME_H
+#define XENTC_RUNTIME_H
+
+#include <stdint.h>
+
+/* Registers the fork handler; call once at import. */
+void xentc_runtime_start(void);
+
+/* In a forked child, where OpenMP's threads are gone and its next parallel region would wait for them for ever. */
+int xentc_forked(void);
+
+/* Sets the floating-point control word to its default (nearest, no flushing of subnormals): another library may have
+ * changed it, and other threads inherit it. Returns the old one, for xentc_restore_float. */
+uint64_t xentc_default_float(void);
+void xentc_restore_float(uint64_t control);
+
+/* OpenMP's own limit (OMP_NUM_THREADS, threadpoolctl), or 1 without OpenMP; its version as yyyymm, or 0. */
+int xentc_openmp_limit(void);
+int xentc_openmp_version(void);
+
+#endif
