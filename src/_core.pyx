@@ -448,6 +448,14 @@ cdef int merge_into(state, gathered *g) except -1:
 STATE_SHAPE = (2, sizeof(exact_sum) // 8)
 
 
+def merge(state, other):
+    """Adds the sums of another state to the state."""
+    cdef int64_t[:, ::1] from_other = other.copy()
+    cdef int64_t[:, ::1] into = state
+    exact_merge(<exact_sum *>&into[0, 0], <exact_sum *>&from_other[0, 0])
+    exact_merge(<exact_sum *>&into[1, 0], <exact_sum *>&from_other[1, 0])
+
+
 def add_values(state, values, weights, int n_threads):
     """Adds float64 values of any shape, with float64 weights of the same shape, to the state."""
     cdef job j

@@ -98,8 +98,8 @@ INLINE f64x8 expm1_f64(f64x8 x)
  *
  * x = 2^k f with f in [sqrt(1/2), sqrt(2)), s = f - 1 (exact), z = s / (2 + s), and
  * log(f) = 2 atanh(z) = s - (s^2 / 2 - z (s^2 / 2 + R)), R = z^2 P(z^2) with a minimax P (error 2^-57.9 of z R; the form is
- * fdlibm's). The large terms k ln2 + s are added exactly, and s^2 / 2 keeps its low part. Error of high + low: 0.3 u;
- * rounded to one float64: 1.2 u. log1p(r) is the log of 1 + r with its rounding error as x_low.
+ * fdlibm's). The large terms k ln2 + s are added exactly, and s^2 / 2 keeps its low part. Error of high + low: 0.4 u;
+ * rounded to one float64: 1.4 u. log1p(r) is the log of 1 + r with its rounding error as x_low.
  */
 static const double LOG_f64[7] = {0x1.5555555555593p-1, 0x1.999999997fc75p-2, 0x1.24924942045e2p-2, 0x1.c71c51f8adfc5p-3,
                                   0x1.74664289e6c8bp-3, 0x1.39a157e62eab1p-3, 0x1.2f0978f0912cep-3};

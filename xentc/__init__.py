@@ -1,0 +1,34 @@
+"""Cross-entropy over NumPy arrays: fast, right to the last bits, and the same bits for any threads and machine.
+
+``log_loss`` and its relatives evaluate predicted probabilities as scikit-learn does; ``cross_entropy`` works on logits,
+with weights and gradients; ``ExactMean`` adds up losses from any number of chunks without rounding.
+"""
+
+try:
+    from xentc import _core
+except ImportError as error:
+    if "XENTC_ISA" in str(error):
+        raise
+    raise ImportError(
+        "xentc's extension module is missing or cannot be loaded. If this is a checkout of the project, Python found the "
+        "source folder `xentc` in the working directory instead of an installed package: run `pip install .` there, and "
+        f"start Python from another directory. The loader said: {error}"
+    ) from error
+
+from xentc._config import get_num_threads, set_num_threads, show_config
+from xentc._exact import ExactMean
+from xentc.losses import cross_entropy
+from xentc.metrics import d2_log_loss_score, log_loss, log_loss_per_sample
+
+__version__: str = _core.build_info()["version"]
+
+__all__ = [
+    "ExactMean",
+    "cross_entropy",
+    "d2_log_loss_score",
+    "get_num_threads",
+    "log_loss",
+    "log_loss_per_sample",
+    "set_num_threads",
+    "show_config",
+]

@@ -1,0 +1,83 @@
+"""Row losses and gradients against exact values, over rows that are hard in every way known to us."""
+
+import numpy as np
+import pytest
+from oracles import ROW_KINDS, bulk_softmax_loss, rows_of, soft_loss, softmax_loss, ulps
+
+from xentc import cross_entropy
+
+CLASSES = (2, 3, 5, 10, 31, 63, 64, 65, 100, 127, 1000, 3000)
+
+
+def n_rows(k):
+    return 150 if k <= 127 else 40
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ROW_KINDS)
+def test_losses_within_3_ulp_and_gradients_within_4(kind, dtype):
+    for k in CLASSES:
+        x, y = rows_of(kind, n_rows(k), k, dtype)
+        loss, grad = cross_entropy(x, y, reduction="none", return_grad=True)
+        exact_loss, exact_grad = bulk_softmax_loss(x, y)
+        assert loss.dtype == grad.dtype == dtype
+        assert ulps(loss, exact_loss).max() <= 3
+        assert ulps(grad, exact_grad).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("k", [5_003, 32_000, 128_256])
+def test_many_classes(k, dtype):
+    for kind in ("plain", "equal", "one over equals", "margin 30", "offset 1e6"):
+        x, y = rows_of(kind, 3, k, dtype)
+        loss, grad = cross_entropy(x, y, reduction="none", return_grad=True)
+        exact_loss, exact_grad = bulk_softmax_loss(x, y)
+        assert ulps(loss, exact_loss).max() <= 3
+        assert ulps(grad, exact_grad).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ROW_KINDS)
+def test_against_mpmath(kind, dtype):
+    for k in (2, 7, 70):
+        x, y = rows_of(kind, 4, k, dtype, seed=1)
+        loss, grad = cross_entropy(x, y, reduction="none", return_grad=True)
+        exact = [softmax_loss(*row) for row in zip(x, y, strict=True)]
+        assert ulps(loss, np.array([e[0] for e in exact], object)).max() <= 3
+        assert ulps(grad, np.array([e[1] for e in exact], object)).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ROW_KINDS)
+def test_soft_targets_against_mpmath(kind, dtype):
+    rng = np.random.default_rng(3)
+    for k in (2, 9, 80):
+        x, y = rows_of(kind, 4, k, dtype, seed=2)
+        t = rng.dirichlet(np.ones(k), 4)
+        t[0] = 0
+        t[0, y[0]] = 1
+        loss, grad = cross_entropy(x, t, reduction="none", return_grad=True)
+        exact = [soft_loss(*row) for row in zip(x, t, strict=True)]
+        assert ulps(loss, np.array([e[0] for e in exact], object)).max() <= 3
+        # A gradient entry is a difference: its error is measured by the larger of its two terms.
+        got, want = grad.astype(float), np.array([[float(v) for v in e[1]] for e in exact])
+        largest = np.maximum(np.abs(want + t), t).astype(dtype)
+        assert (np.abs(got - want) <= 4 * np.spacing(largest)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weight", [1e-30, 0.3, 7.0, 1e20])
+def test_weighted_gradients_within_5_ulp(weight, dtype):
+    x, y = rows_of("plain", 200, 20, dtype)
+    _, grad = cross_entropy(x, y, sample_weight=weight, reduction="sum", return_grad=True)
+    _, exact = bulk_softmax_loss(x, y)
+    assert ulps(grad, exact * np.longdouble(weight)).max() <= 5
+
+
+def test_smallest_losses_and_probabilities():
+    # e^-744.4 is the smallest positive float64: nothing before it is lost.
+    for margin in (1.0, 40.0, 300.0, 700.0, 740.0, 744.4):
+        loss, grad = cross_entropy([[0.0, margin]], [1], reduction="sum", return_grad=True)
+        want, want_grad = softmax_loss([0.0, margin], 1)
+        assert ulps(np.array([loss]), np.array([want], object)).max() <= 3
+        assert ulps(grad[0], np.array(want_grad, object)).max() <= 4
