@@ -20,14 +20,13 @@ class Labels:
     codes: np.ndarray  # int64, one a row; for an indicator the columns of its ones, row after row
     entries: np.ndarray | None = None  # for an indicator: row i has codes[entries[i]:entries[i + 1]]
     indicator: np.ndarray | None = None  # 0/1 of shape (rows, classes)
-    warning: str | None = None
 
 
-def read_labels(y_true: Any, labels: Any) -> Labels:
-    """y_true as codes among the classes of `labels`, or among its own."""
+def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
+    """y_true as codes among the classes of `labels`, or among its own; warnings to give go into `told`."""
     y = _array(y_true, "y_true")
     if labels is not None:
-        return _among_given(y_true, y, labels)
+        return _among_given(y_true, y, labels, told)
     kind = _target_type(y_true, y)
     if kind == "indicator":
         if not np.isin(y, (0, 1)).all():
@@ -46,7 +45,7 @@ def read_labels(y_true: Any, labels: Any) -> Labels:
     return Labels(classes, codes)
 
 
-def _among_given(y_true: Any, y: np.ndarray, labels: Any) -> Labels:
+def _among_given(y_true: Any, y: np.ndarray, labels: Any, told: list[str]) -> Labels:
     given = _array(labels, "labels")
     kind = _target_type(labels, given)
     if len(given) == 0:
@@ -55,9 +54,8 @@ def _among_given(y_true: Any, y: np.ndarray, labels: Any) -> Labels:
         classes = np.arange(given.shape[1])
     else:
         classes, _ = _factorize(_one_dimensional(labels, given, kind))
-    warning = None
     if not np.all(classes == labels):
-        warning = (
+        told.append(
             f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
             f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering."
         )
@@ -76,7 +74,7 @@ def _among_given(y_true: Any, y: np.ndarray, labels: Any) -> Labels:
         raise ValueError("The object was not fitted with multilabel input.")
     if kind == "unknown":
         raise ValueError("The type of target data is not known")
-    return Labels(classes, np.searchsorted(classes, found).astype(np.int64)[codes], warning=warning)
+    return Labels(classes, np.searchsorted(classes, found).astype(np.int64)[codes])
 
 
 def _array(y: Any, name: str) -> np.ndarray:

@@ -46,7 +46,7 @@ def log_loss(
         The old name of ``y_proba``. Deprecated.
     from_logits : bool
         ``y_proba`` holds logits: neither range nor row sums are checked and nothing is clipped. One dimension is the logit
-        of the second class.
+        of the second class. Rows of float32 logits have float32's accuracy.
 
     Returns
     -------
@@ -255,12 +255,13 @@ def _evaluate(
     # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
     # after what is wrong with the probabilities.
     problem = known = None
+    told: list[str] = []
     weight = np.broadcast_to(np.float64(1), len(proba))
     try:
         _check_lengths(proba, y_true, sample_weight)
         if sample_weight is not None:
             weight = _read_sample_weight(sample_weight, len(proba))
-        known = read_labels(y_true, labels)
+        known = read_labels(y_true, labels, told)
     except (TypeError, ValueError) as error:
         problem = error
     n_columns = max(proba.shape[1], 2)
@@ -283,11 +284,11 @@ def _evaluate(
             raise ValueError(f"y_prob contains values greater than 1: {dtype.type(high)}")
         if low < 0:
             raise ValueError(f"y_prob contains values lower than 0: {dtype.type(low)}")
+    for warning in told:
+        warnings.warn(warning, UserWarning, stacklevel=3)
     if problem is not None:
         raise problem
     assert known is not None
-    if known.warning:
-        warnings.warn(known.warning, UserWarning, stacklevel=3)
     if not from_logits and not sums_to_one:
         warnings.warn("The y_prob values do not sum to one. Make sure to pass probabilities.", UserWarning, stacklevel=3)
     if not fits:

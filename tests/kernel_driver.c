@@ -1,0 +1,65 @@
+/* Runs the kernels of one instruction set on rows read from standard input and writes all results, for test_bits.py. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "rows.h"
+
+#define TABLE_(x) xentc_kernels_##x
+#define TABLE(x) TABLE_(x)
+extern const struct kernels TABLE(KERNELS);
+
+static const int shapes[][2] = {SHAPES};
+
+static void run(const struct kernels *kernels, enum element element, int n_rows, int n_classes)
+{
+    size_t size = element == F64 ? 8 : 4, row_bytes = size * (size_t)n_classes;
+    char *data = malloc(row_bytes * (size_t)n_rows), *out = malloc(row_bytes * (size_t)n_rows);
+    if (!data || !out || fread(data, row_bytes, (size_t)n_rows, stdin) != (size_t)n_rows)
+        exit(1);
+    for (int first = 0; first < n_rows; first += BLOCK) {
+        int n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
+        const char *rows[BLOCK];
+        char *results[BLOCK];
+        double x_target[BLOCK], scale[BLOCK], ones[BLOCK], loss[BLOCK], off[BLOCK], mass[BLOCK], lowest[BLOCK];
+        double one = 1;
+        for (int i = 0; i < n; i++) {
+            rows[i] = data + (size_t)(first + i) * row_bytes;
+            results[i] = out + (size_t)(first + i) * row_bytes;
+            x_target[i] = element == F64 ? *(const double *)rows[i] : *(const float *)rows[i];
+            scale[i] = 1.0 / (1 + i);
+            ones[i] = 1;
+        }
+        struct source x = {rows, (ptrdiff_t)size, element};
+        struct soft_target target = {x, &one, 0};
+        struct pairs pairs;
+        kernels->pair(x, n, n_classes, &pairs);
+        kernels->target_loss(&pairs, x_target, n, loss, off);
+        kernels->gradient(x, results, (ptrdiff_t)size, NULL, n, n_classes, &pairs, ones, scale);
+        for (int i = 0; i < n; i++) {
+            double values[4] = {pairs.m[i], pairs.r[i], loss[i], off[i]};
+            for (int j = 0; j < 4; j++)
+                if (values[j] != values[j])
+                    values[j] = 0;                /* a NaN's bits are the loops' business */
+            fwrite(values, sizeof values, 1, stdout);
+            if (loss[i] == loss[i])
+                fwrite(results[i], row_bytes, 1, stdout);
+        }
+        kernels->soft_loss(x, &target, n, n_classes, &pairs, loss, mass, lowest);
+        kernels->minus_log(scale, (const unsigned char *)"\0\1\0\1\0\1\0\1", 1e-9, n < 8 ? n : 8, off);
+        for (int i = 0; i < n; i++)
+            if (loss[i] == loss[i])
+                fwrite(&loss[i], sizeof loss[i], 1, stdout);
+        fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
+    }
+    free(data);
+    free(out);
+}
+
+int main(void)
+{
+    for (int element = F64; element <= F32; element++)
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+            run(&TABLE(KERNELS), (enum element)element, shapes[i][0], shapes[i][1]);
+    return 0;
+}

@@ -1,0 +1,137 @@
+"""The same rows give the same bits: hashes over threads, chunks, layouts and instruction sets.
+
+The golden hashes are the same on every machine, so running this file on one instruction set after the other compares them.
+A change of a golden hash is a change of results: it needs a line in CHANGELOG.md.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracles import mixed
+
+from xentc import ExactMean, _core, cross_entropy, log_loss, log_loss_per_sample
+
+KINDS = ((300, 3), (300, 64), (200, 65), (40, 1000), (3, 33_000))
+
+
+def inputs(dtype):
+    """Logits of all sizes: near and far from zero, masked classes, rows of NaN."""
+    for salt, (n, k) in enumerate(KINDS):
+        x = mixed(n * k, salt).reshape(n, k) * 10
+        x[::7] *= 100
+        x[1::11] += 5000
+        x[2::13, 0] = -np.inf
+        x[3::50, k // 2] = np.nan
+        y = ((mixed(n, salt + 90) + 1) / 2 * k).astype(np.int64)
+        yield x.astype(dtype), y
+
+
+def digest(*arrays):
+    return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()[:16]
+
+
+def results(dtype, layout=np.ascontiguousarray, n_threads=1):
+    parts = []
+    for x, y in inputs(dtype):
+        weight = mixed(len(x), 55) ** 2
+        soft = (mixed(x.size, 7).reshape(x.shape) + 1).astype(dtype)
+        for target in (y, layout(soft)):
+            options = {"sample_weight": weight, "n_threads": n_threads}
+            loss, grad = cross_entropy(layout(x), target, reduction="none", return_grad=True, **options)
+            parts += [loss, grad]
+            keep = np.isfinite(loss)
+            parts.append(np.array([cross_entropy(layout(x[keep]), target[keep], n_threads=n_threads, reduction=r)
+                                   for r in ("sum", "mean")]))
+    return digest(*parts)
+
+
+GOLDEN = {"float64": "5a32785382eb6ea2", "float32": "3bf5f0d74c510a11"}
+
+
+@pytest.mark.parametrize("dtype", GOLDEN)
+def test_golden(dtype):
+    assert results(dtype) == GOLDEN[dtype]
+
+
+@pytest.mark.parametrize("dtype", GOLDEN)
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+def test_threads(dtype, n_threads):
+    assert results(dtype, n_threads=n_threads) == GOLDEN[dtype]
+
+
+LAYOUTS = {"F": np.asfortranarray, "strided": lambda a: np.repeat(a, 2, axis=1)[:, ::2], "reversed": lambda a: a[::-1].copy()[::-1]}
+
+
+@pytest.mark.parametrize("dtype", GOLDEN)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(dtype, layout):
+    assert results(dtype, LAYOUTS[layout]) == GOLDEN[dtype]
+
+
+@pytest.mark.parametrize("dtype", GOLDEN)
+@pytest.mark.parametrize("pieces", [2, 7, 100])
+def test_chunks_merged_in_any_order(dtype, pieces):
+    for x, y in inputs(dtype):
+        w = mixed(len(x), 3) ** 2
+        whole, whole_grad = cross_entropy(x, y, sample_weight=w, reduction="none", return_grad=True)
+        total, grads = ExactMean(), []
+        order = np.argsort(mixed(pieces, 5))
+        splits = [np.array_split(a, pieces) for a in (x, y, w)]
+        for i in order:
+            a, b, c = (s[i] for s in splits)
+            part = ExactMean()
+            part.add(cross_entropy(a, b, reduction="none"), c)
+            total.merge(part)
+        for a, b, c in zip(*splits, strict=True):
+            grads.append(cross_entropy(a, b, sample_weight=c, reduction="sum", return_grad=True)[1])
+        assert np.concatenate(grads).tobytes() == whole_grad.tobytes()
+        assert total.count == len(whole)
+        np.testing.assert_equal(total.sum(), cross_entropy(x, y, sample_weight=w, reduction="sum"))
+        np.testing.assert_equal(total.mean(), cross_entropy(x, y, sample_weight=w))
+
+
+def test_log_loss_of_chunks():
+    p = np.abs(mixed(50_000 * 4).reshape(-1, 4)) + 0.01
+    p /= p.sum(axis=1, keepdims=True)
+    y = np.arange(50_000) % 4
+    rows = log_loss_per_sample(y, p)
+    assert digest(rows) == GOLDEN_LOG_LOSS
+    total = ExactMean()
+    for chunk in np.array_split(np.random.default_rng(0).permutation(rows), 13):
+        total.add(chunk)
+    assert total.mean() == log_loss(y, p) == log_loss(y[::-1], np.asfortranarray(p[::-1]))
+
+
+GOLDEN_LOG_LOSS = "c51bb53ca890e716"
+
+
+# ---- NEON, by a cross compiler and an emulator where they are installed: the kernels themselves, on the same bytes.
+
+DRIVER = Path(__file__).with_name("kernel_driver.c")
+SOURCES = Path(__file__).parents[1] / "src"
+CROSS = shutil.which("aarch64-linux-gnu-gcc")
+EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fno-math-errno", f"-I{SOURCES}"]
+
+
+def driver_output(tmp_path, compiler, flags, run, data):
+    name = tmp_path / f"driver{len(os.listdir(tmp_path))}"
+    command = [compiler, *FLAGS, *flags, str(DRIVER), str(SOURCES / "rows.c"), "-o", str(name), "-lm", "-static"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return subprocess.run([*run, str(name)], input=data, check=True, capture_output=True).stdout
+
+
+@pytest.mark.skipif(not (CROSS and EMULATOR), reason="needs aarch64-linux-gnu-gcc and qemu-aarch64")
+@pytest.mark.skipif(_core.build_info()["instruction_sets"]["chosen"] != "portable", reason="once is enough: beside the portable set")
+def test_neon(tmp_path):
+    data = b"".join(x.tobytes() for dtype in ("f8", "f4") for x, _ in inputs(dtype))
+    shapes = ["-DSHAPES=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]
+    native = driver_output(tmp_path, shutil.which("cc") or "gcc", [*shapes, "-DKERNELS=portable", "-DPORTABLE"], [], data)
+    neon = driver_output(tmp_path, CROSS, [*shapes, "-DKERNELS=neon"], [EMULATOR], data)
+    assert len(native) > 1_000_000
+    assert neon == native

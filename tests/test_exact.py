@@ -1,0 +1,135 @@
+"""ExactMean: against fractions and math.fsum, in any order and any number of pieces."""
+
+import copy
+import math
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xentc import ExactMean
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def rounded(fraction):
+    try:
+        return fraction.numerator / fraction.denominator
+    except OverflowError:
+        return math.inf if fraction > 0 else -math.inf
+
+
+@settings(max_examples=300, deadline=None)
+@given(values=st.lists(FINITE, max_size=60), pieces=st.integers(1, 5), seed=st.integers(0, 2**32))
+def test_the_sum_is_correctly_rounded_in_any_order_and_pieces(values, pieces, seed):
+    want = rounded(sum(map(Fraction, values), Fraction(0)))
+    shuffled = np.random.default_rng(seed).permutation(np.array(values, float))
+    total = ExactMean()
+    for piece in np.array_split(shuffled, pieces):
+        part = ExactMean()
+        part.add(piece)
+        total.merge(part)
+    assert total.sum() == want
+    assert total.count == len(values)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs=st.lists(st.tuples(st.floats(-1e100, 1e100), st.floats(0, 1e100)), min_size=1, max_size=40))
+def test_weights(pairs):
+    # Products below 2^-969 lose what their low half cannot hold; the bound is that of the contract.
+    pairs = [(x if abs(x) > 1e-100 else 0.0, w if w > 1e-100 else 0.0) for x, w in pairs]
+    total = ExactMean()
+    total.add([x for x, _ in pairs], weights=[w for _, w in pairs])
+    product = sum((Fraction(x) * Fraction(w) for x, w in pairs), Fraction(0))
+    weight = sum((Fraction(w) for _, w in pairs), Fraction(0))
+    assert total.sum() == rounded(product)
+    assert total.weight_sum() == rounded(weight)
+    if weight:
+        assert total.mean() == total.sum() / total.weight_sum()
+
+
+def test_many_values():
+    values = np.random.default_rng(0).standard_normal(300_000) * 10.0 ** np.random.default_rng(1).uniform(-300, 300, 300_000)
+    total = ExactMean()
+    total.add(values)
+    assert total.sum() == math.fsum(values)
+    same = ExactMean()
+    same.add(np.full(100_000, 5e-324))
+    assert same.sum() == 100_000 * 5e-324
+    large = ExactMean()
+    large.add(np.full(5_000, np.finfo(float).max))
+    assert large.sum() == math.inf
+    large.add(np.full(4_999, -np.finfo(float).max))
+    assert large.sum() == np.finfo(float).max
+
+
+def test_ties_round_to_even():
+    for addend, want in ((2.0**-53, 1.0), (2.0**-53 + 2.0**-100, 1 + 2.0**-52), (3 * 2.0**-53, 1 + 2.0**-51)):
+        total = ExactMean()
+        total.add([1.0, addend])
+        assert total.sum() == want
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [([math.inf, 1], math.inf), ([-math.inf, 1], -math.inf), ([math.inf, -math.inf], math.nan), ([math.nan, 1], math.nan)],
+)
+def test_values_that_are_not_finite(values, want):
+    total = ExactMean()
+    total.add(values)
+    assert total.sum() == pytest.approx(want, nan_ok=True)
+    total.merge(total)
+    assert total.mean() == pytest.approx(want, nan_ok=True)
+
+
+def test_weight_of_zero():
+    total = ExactMean()
+    total.add([math.inf, 3.0], weights=[0.0, 2.0])
+    assert total.sum() == 6
+    total.add(math.nan, weights=0.0)
+    assert math.isnan(total.sum())
+
+
+def test_empty():
+    total = ExactMean()
+    assert (total.sum(), total.weight_sum(), total.count) == (0.0, 0.0, 0)
+    assert math.isnan(total.mean())
+    total.add([])
+    total.add(np.empty((3, 0)))
+    assert total.count == 0
+
+
+def test_arrays_of_any_shape_and_kind():
+    x = np.arange(24.0).reshape(2, 3, 4)
+    total = ExactMean()
+    total.add(x[:, ::-1, ::2], weights=np.array([[1], [2], [3]]))
+    assert total.sum() == (x[:, ::-1, ::2] * np.array([[1], [2], [3]])).sum()
+    total.add([1, 2, 3])
+    total.add(np.float32(0.5))
+    assert total.count == 16
+
+
+def test_pickles_and_copies():
+    total = ExactMean()
+    total.add([0.1, 1e300, -1e300], weights=[1, 2, 2])
+    for twin in (pickle.loads(pickle.dumps(total)), copy.copy(total), copy.deepcopy(total)):
+        assert (twin.sum(), twin.weight_sum(), twin.count) == (0.1, 5.0, 3)
+        twin.add(1.0)
+        assert total.count == 3
+    state = total.__getstate__()
+    with pytest.raises(ValueError, match="saved in format 99"):
+        ExactMean().__setstate__({**state, "version": 99})
+
+
+def test_errors():
+    total = ExactMean()
+    with pytest.raises(ValueError, match=r"weights has shape \(2,\); expected one that broadcasts to \(3,\)"):
+        total.add([1, 2, 3], weights=[1, 2])
+    with pytest.raises(TypeError, match="values has dtype <U1; expected real numbers"):
+        total.add(["a"])
+    with pytest.raises(TypeError, match="other must be an ExactMean, got float"):
+        total.merge(1.0)
+    assert total.count == 0

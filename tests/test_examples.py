@@ -1,0 +1,32 @@
+"""The examples in the docstrings and in README.md."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+MODULES = ["xentc", "xentc._config", "xentc._exact", "xentc.losses", "xentc.metrics", "xentc.scorers"]
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    assert doctest.testmod(importlib.import_module(name), optionflags=OPTIONS).failed == 0
+
+
+def test_readme():
+    result = doctest.testfile(str(Path(__file__).parents[1] / "README.md"), module_relative=False, optionflags=OPTIONS)
+    assert result.attempted > 5
+    assert result.failed == 0
+
+
+def test_every_public_function_has_a_whole_docstring():
+    public = importlib.import_module("xentc")
+    for name in public.__all__:
+        doc = getattr(public, name).__doc__
+        sections = ["Examples"]
+        if name not in ("ExactMean", "get_num_threads", "set_num_threads", "show_config"):
+            sections += ["Parameters", "Returns", "Raises", "Notes", "References"]
+        for section in sections:
+            assert f"{section}\n    ---" in doc, (name, section)

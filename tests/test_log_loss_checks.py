@@ -1,0 +1,227 @@
+"""Bad input to log_loss: exception, warning and text beside scikit-learn's, run on the same input."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse
+import sklearn.metrics
+
+import xentc
+
+P = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
+P3 = np.array([[0.2, 0.5, 0.3], [0.6, 0.2, 0.2], [0.5, 0.25, 0.25]])
+Y = [0, 1, 1]
+NAN, INF = np.nan, np.inf
+
+# Positional and keyword arguments; the same for both libraries.
+SAME = {
+    "normalize": ((Y, P), {"normalize": "yes"}),
+    "y_true scalar": ((3, P), {}),
+    "y_true string": (("abc", P), {}),
+    "y_true sparse": ((scipy.sparse.csr_array(np.eye(3)), P), {}),
+    "y_true set": (({0, 1, 2}, P), {}),
+    "y_true dict": (({0: 1, 1: 2, 2: 3}, P), {}),
+    "y_proba scalar": ((Y, 0.5), {}),
+    "y_proba of no dimension": ((Y, np.array(0.5)), {}),
+    "y_proba missing": ((Y,), {}),
+    "y_pred": ((Y,), {"y_pred": P}),
+    "y_pred string": ((Y,), {"y_pred": "x"}),
+    "y_pred scalar": ((Y,), {"y_pred": 3}),
+    "y_pred and y_proba": ((Y, P), {"y_pred": P}),
+    "sample_weight scalar": ((Y, P), {"sample_weight": 2.0}),
+    "labels string": ((Y, P), {"labels": "ab"}),
+    "labels set": ((Y, P), {"labels": {0, 1}}),
+    # 1
+    "nan": ((Y, P * NAN), {}),
+    "inf": ((Y, np.where(P > 0.7, INF, P)), {}),
+    "inf float32": ((Y, np.where(P > 0.7, INF, P).astype("f4")), {}),
+    "inf float16": ((Y, np.where(P > 0.7, INF, P).astype("f2")), {}),
+    "nan before all else": (([0], np.full((3, 2), NAN)), {"sample_weight": [1]}),
+    "nan in a frame": ((Y, pd.DataFrame({"a": pd.array([0.1, 0.2, None], dtype="Float64"), "b": [0.9, 0.8, 0.7]})), {}),
+    "null in polars": ((Y, pl.DataFrame({"a": [0.1, 0.2, 0.3], "b": [0.9, 0.8, None]})), {}),
+    "complex": ((Y, P + 0j), {}),
+    "three dimensions": ((Y, P[:, :, None]), {}),
+    "sparse y_proba": ((Y, scipy.sparse.csr_array(P)), {}),
+    "not numbers": ((Y, np.array(["a", "b", "c"])), {}),
+    "objects that are not numbers": ((Y, np.array([["a", "b"]] * 3, object)), {}),
+    "ragged": ((Y, [[0.1, 0.9], [0.2], [0.3, 0.7]]), {}),
+    "no samples": (([], []), {}),
+    "no samples of two classes": (([], np.empty((0, 2))), {}),
+    "no features": (([0, 1], np.empty((2, 0))), {}),
+    # 2, 3
+    "above 1": ((Y, P * 2), {}),
+    "above 1 float32": ((Y, (P * 2).astype("f4")), {}),
+    "above 1 float16": ((Y, (P * 2).astype("f2")), {}),
+    "below 0": ((Y, -P), {}),
+    "above and below": ((Y, np.array([[2, -1], [0.5, 0.5], [0.5, 0.5]])), {}),
+    "range before lengths": (([0], P * 2), {}),
+    # 4
+    "lengths": (([0, 1], P), {}),
+    "length of weights": ((Y, P), {"sample_weight": [1, 2]}),
+    "a row instead of a column": (([[0, 1, 1]], P), {}),
+    # 5
+    "weight nan": ((Y, P), {"sample_weight": [1, 2, NAN]}),
+    "weight inf": ((Y, P), {"sample_weight": [1, 2, INF]}),
+    "weight inf float32": ((Y, P), {"sample_weight": np.array([1, 2, INF], "f4")}),
+    "weight column": ((Y, P), {"sample_weight": [[1], [2], [3]]}),
+    "weight of three dimensions": ((Y, P), {"sample_weight": [[[1]], [[2]], [[3]]]}),
+    "weight all zero": ((Y, P), {"sample_weight": [0, 0, 0]}),
+    "weight all zero, sum": ((Y, P), {"sample_weight": [0, 0, 0], "normalize": False}),
+    "weights cancel": ((Y, P), {"sample_weight": [1, -1, 0]}),
+    "weights cancel, sum": ((Y, P), {"sample_weight": [1, -1, 0], "normalize": False}),
+    "weight complex": ((Y, P), {"sample_weight": [1, 2, 3j]}),
+    "weights before labels": (([0.5, 1, 2], P), {"sample_weight": [1, 2, NAN]}),
+    "label nan": (([0, 1, NAN], P), {}),
+    "label inf": (([0, 1, INF], P), {}),
+    "fractional": ((np.array([0, 0.5, 1]), P), {}),
+    "fractional list": (([0, 0.5, 1], P), {}),
+    "soft": (([[0.2, 0.8], [0.1, 0.9], [1, 0.0]], P), {}),
+    "several outputs": (([[1, 2], [3, 4], [5, 6]], P), {}),
+    "bytes": (([b"a", b"b", b"a"], P), {}),
+    "None among strings": ((np.array(["a", None, "b"], object), P), {}),
+    "None in a list of strings": ((["a", None, "b"], P), {}),
+    "strings and numbers": ((["a", 1, "b"], P), {}),
+    "strings and numbers as objects": ((np.array(["a", 1, "b"], object), P), {}),
+    "numbers as objects": ((np.array(Y, object), P), {}),
+    "labels of three dimensions": ((np.zeros((3, 1, 1)), P), {}),
+    "sequences of sequences": (([[1], [0, 1], []], P), {}),
+    "complex labels": (([0, 1j, 1], P), {}),
+    "missing category": ((pd.Categorical(["a", None, "b"]), P), {}),
+    "missing Int64": ((pd.array([0, None, 1], dtype="Int64"), P), {}),
+    "missing string": ((pd.Series(["a", None, "b"], dtype="string"), P), {}),
+    "null label in polars": ((pl.Series(["a", None, "c"]), P), {}),
+    "empty labels": ((Y, P), {"labels": []}),
+    "labels nan": ((Y, P), {"labels": [0, NAN]}),
+    "labels fractional": ((Y, P), {"labels": [0, 0.5]}),
+    "labels bytes": ((Y, P), {"labels": [b"a"]}),
+    "labels mixed": ((Y, P), {"labels": ["a", 1]}),
+    "labels repeated": ((Y, P), {"labels": [0, 1, 1]}),
+    "indicator with labels": (([[0, 1], [1, 0], [1, 0]], P), {"labels": [0, 1]}),
+    # 6
+    "labels unsorted": ((Y, P), {"labels": [1, 0]}),
+    "labels unsorted strings": ((["a", "b", "b"], P), {"labels": ["b", "a"]}),
+    "labels unsorted array": ((Y, P), {"labels": np.array([1, 0])}),
+    "labels unsorted and undeclared": (([0, 1, 5], P), {"labels": [1, 0]}),
+    # 7
+    "undeclared": (([0, 1, 5], P), {"labels": [0, 1]}),
+    "undeclared array": ((np.array([0, 1, 5]), P), {"labels": np.array([0, 1])}),
+    "undeclared series": ((pd.Series([0, 1, 7]), P), {"labels": [0, 1]}),
+    "undeclared string": ((["a", "b", "c"], P), {"labels": ["a", "b"]}),
+    "undeclared fraction": (([0, 1, 0.5], P), {"labels": [0, 1]}),
+    "undeclared nan": (([0, 1, NAN], P), {"labels": [0, 1]}),
+    "strings beside numbers": ((["0", "0", "0"], P), {"labels": [0, 1]}),
+    "numbers beside strings": (([1, 1, 1], P), {"labels": ["0", "1"]}),
+    # 8, 9
+    "one label": (([1, 1, 1], P), {}),
+    "one string label": ((["a"] * 3, P), {}),
+    "one label given": (([1, 1, 1], P), {"labels": [1]}),
+    # 10
+    "sums": ((Y, P * 0.9), {}),
+    "sums float32 fine": ((Y, (P * (1 + 3e-4)).astype("f4")), {}),
+    "sums float32 off": ((Y, (P * (1 - 4e-4)).astype("f4")), {}),
+    "sums just fine": ((Y, P * (1 - 2.4e-8)), {}),
+    "sums just off": ((Y, P * (1 - 2.6e-8)), {}),
+    "sums, then classes": (([0, 1, 2], P * 0.9), {}),
+    # 11
+    "classes": (([0, 1, 2], P), {}),
+    "classes of strings": ((["a", "b", "c"], P), {}),
+    "classes given": ((Y, P), {"labels": [0, 1, 2]}),
+    "classes of a vector": (([0, 1, 2], [0.1, 0.2, 0.3]), {}),
+    "classes of an indicator": (([[0, 1, 0], [1, 0, 0], [1, 0, 0]], P), {}),
+    "classes of booleans": ((pd.array([True, False, True], dtype="boolean"), P3), {}),
+    "classes of Int64": ((pd.array(Y, dtype="Int64"), P3), {}),
+    "classes of uint64": ((np.array([2**63, 1, 1], np.uint64), P3), {}),
+    "classes of polars": ((pl.Series(["a", "b", "c"]), P), {}),
+}
+
+
+def outcome(function, args, options):
+    """What a call does: its warnings, and its value or its exception."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        try:
+            result = function(*args, **options)
+        except Exception as error:
+            # scikit-learn's InvalidParameterError is a plain ValueError here.
+            kind = "ValueError" if type(error).__name__ == "InvalidParameterError" else type(error).__name__
+            result = (kind, str(error).replace("d2_log_loss_score", "log_loss"))
+    told = [(w.category.__name__, str(w.message)) for w in seen if w.category is not RuntimeWarning]
+    return result, told
+
+
+def same(ours, theirs):
+    if isinstance(theirs[0], float):
+        return ours[0] == pytest.approx(theirs[0], rel=1e-6, nan_ok=True) and ours[1] == theirs[1]
+    return ours == theirs
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_log_loss(case):
+    args, options = SAME[case]
+    ours, theirs = outcome(xentc.log_loss, args, options), outcome(sklearn.metrics.log_loss, args, options)
+    assert same(ours, theirs), f"\nours:   {ours}\ntheirs: {theirs}"
+
+
+@pytest.mark.parametrize("case", [c for c in SAME if c not in ("normalize", "y_proba missing") and "sum" not in c])
+def test_d2_log_loss_score(case):
+    args, options = SAME[case]
+    ours = outcome(xentc.d2_log_loss_score, args, options)
+    theirs = outcome(sklearn.metrics.d2_log_loss_score, args, options)
+    assert same(ours, theirs), f"\nours:   {ours}\ntheirs: {theirs}"
+
+
+def test_matrix():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        p = np.matrix(P)
+    assert outcome(xentc.log_loss, (Y, p), {}) == outcome(sklearn.metrics.log_loss, (Y, p), {})
+
+
+@pytest.mark.parametrize(
+    ("message", "args", "options"),
+    [
+        ("y_true is a masked array", (np.ma.masked_array(Y, [0, 0, 1]), P), {}),
+        ("y_proba is a masked array", (Y, np.ma.masked_array(P, P > 2)), {}),
+        ("sample_weight is a masked array", (Y, P), {"sample_weight": np.ma.masked_array([1, 2, 3], [0, 0, 1])}),
+        (r"y_true is an indicator of the values \[2, 3\]; expected 0 and 1", ([[2, 3], [2, 3], [2, 2]], P), {}),
+        (r"y_true contains values \{5\} not belonging", (np.array([[0], [1], [5]]), P), {"labels": [0, 1]}),
+    ],
+)
+def test_differences_on_purpose(message, args, options):
+    with pytest.raises(ValueError, match=message):
+        xentc.log_loss(*args, **options)
+
+
+def test_weights_that_are_no_numbers():
+    with pytest.raises(TypeError, match="sample_weight has dtype <U1; expected real numbers"):
+        xentc.log_loss(Y, P, sample_weight=["1", "2", "3"])
+
+
+def test_positional_and_removed_arguments():
+    with pytest.raises(TypeError, match="positional"):
+        xentc.log_loss(Y, P, None)
+    with pytest.raises(TypeError, match="eps"):
+        xentc.log_loss(Y, P, eps=1e-7)
+
+
+def test_logits_skip_the_checks_of_probabilities_but_not_the_others():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xentc.log_loss(Y, P * 100 - 30, from_logits=True)
+    with pytest.raises(ValueError, match=r"Input contains NaN\."):
+        xentc.log_loss(Y, P * NAN, from_logits=True)
+    with pytest.raises(ValueError, match="different number of classes: 3 vs 2"):
+        xentc.log_loss([0, 1, 2], P, from_logits=True)
+
+
+@pytest.mark.parametrize("function", [xentc.log_loss, xentc.d2_log_loss_score])
+def test_warnings_point_at_the_caller(function):
+    with pytest.warns(UserWarning, match="do not sum to one") as seen:
+        function(Y, P * 0.9)
+    assert seen[0].filename == __file__
+    with pytest.warns(FutureWarning) as seen:
+        function(Y, y_pred=P)
+    assert seen[0].filename == __file__
