@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-# cython: freethreading_compatible=True
+# cython: freethreading_compatible=True, autotestdict=False, auto_pickle=False
 """Cython layer: typed loops over blocks of rows, each block handed to the kernels of the instruction set in use.
 
 Arguments come validated from the Python layer: arrays are native and aligned, shapes agree. A loop cannot fail; what only
@@ -8,6 +8,7 @@ returned. Everything here works on "rows": an array without its class axis, in C
 """
 import os
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
@@ -110,6 +111,7 @@ cdef element element_of(const char *fmt, Py_ssize_t size) except ELEMENTS:
     raise TypeError(f"no loop for elements of format {fmt}")
 
 
+@cython.internal
 cdef class Rows:
     """A buffer held for the time of a call; its last axis may be split off as the class axis."""
     cdef Py_buffer buffer

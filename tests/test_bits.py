@@ -64,7 +64,11 @@ def test_threads(dtype, n_threads):
     assert results(dtype, n_threads=n_threads) == GOLDEN[dtype]
 
 
-LAYOUTS = {"F": np.asfortranarray, "strided": lambda a: np.repeat(a, 2, axis=1)[:, ::2], "reversed": lambda a: a[::-1].copy()[::-1]}
+LAYOUTS = {
+    "F": np.asfortranarray,
+    "strided": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "reversed": lambda a: a[::-1].copy()[::-1],
+}
 
 
 @pytest.mark.parametrize("dtype", GOLDEN)
@@ -127,7 +131,7 @@ def driver_output(tmp_path, compiler, flags, run, data):
 
 
 @pytest.mark.skipif(not (CROSS and EMULATOR), reason="needs aarch64-linux-gnu-gcc and qemu-aarch64")
-@pytest.mark.skipif(_core.build_info()["instruction_sets"]["chosen"] != "portable", reason="once is enough: beside the portable set")
+@pytest.mark.skipif(_core.build_info()["instruction_sets"]["chosen"] != "portable", reason="done beside the portable set")
 def test_neon(tmp_path):
     data = b"".join(x.tobytes() for dtype in ("f8", "f4") for x, _ in inputs(dtype))
     shapes = ["-DSHAPES=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]

@@ -139,8 +139,8 @@ def test_broadcast_rows():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    n=st.integers(0, 70), k=st.integers(1, 90), single=st.booleans(), soft=st.booleans(), scale=st.sampled_from([0.1, 5, 200]),
-    seed=st.integers(0, 2**32), weights=st.booleans(),
+    n=st.integers(0, 70), k=st.integers(1, 90), single=st.booleans(), soft=st.booleans(),
+    scale=st.sampled_from([0.1, 5, 200]), seed=st.integers(0, 2**32), weights=st.booleans(),
 )
 def test_any_shape_against_the_formula(n, k, single, soft, scale, seed, weights):
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,7 +159,8 @@ def test_ctrl_c_ends_a_long_call():
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_flush_to_zero_of_another_library_changes_nothing(tmp_path, n_threads):
     source = tmp_path / "flush.c"
-    source.write_text("#include <xmmintrin.h>\nunsigned swap(unsigned c) { unsigned o = _mm_getcsr(); _mm_setcsr(c); return o; }")
+    swap = "unsigned swap(unsigned c) { unsigned old = _mm_getcsr(); _mm_setcsr(c); return old; }"
+    source.write_text(f"#include <xmmintrin.h>\n{swap}")
     library = tmp_path / "flush.so"
     subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
     done = run(f"""
@@ -202,8 +204,7 @@ def test_every_usable_instruction_set_can_be_chosen(name):
 def test_the_source_folder_says_what_to_do(tmp_path):
     package = tmp_path / "xentc"
     package.mkdir()
-    source = xentc.__file__
-    (package / "__init__.py").write_text(open(source).read())
+    (package / "__init__.py").write_text(Path(xentc.__file__).read_text())
     done = subprocess.run([sys.executable, "-c", "import xentc"], cwd=tmp_path, capture_output=True, text=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert "extension module is missing" in done.stderr

@@ -104,7 +104,7 @@ def _target_type(y: Any, a: np.ndarray) -> str:
     """What kind of target the labels are; raises for those that nobody takes. After scikit-learn's `type_of_target`."""
     if a.ndim == 2 and a.shape[1] > 1 and a.dtype.kind in "biuf":
         low, high = (a.min(), a.max()) if a.size else (0, 0)
-        if ((a == low) | (a == high)).all() and (a.dtype.kind != "f" or low == np.trunc(low) and high == np.trunc(high)):
+        if ((a == low) | (a == high)).all() and (a.dtype.kind != "f" or (low == np.trunc(low) and high == np.trunc(high))):
             return "indicator"
     first = a[0] if a.ndim and len(a) else None
     if isinstance(first, bytes):
@@ -167,6 +167,5 @@ def _factorize(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             offset -= low
             present = np.zeros(high - low + 1, bool)
             present[offset] = True
-            position = np.cumsum(present) - 1
-            return (np.flatnonzero(present) + low).astype(a.dtype), position[offset]
+            return (np.flatnonzero(present) + low).astype(a.dtype), (np.cumsum(present) - 1)[offset]
     return np.unique(a, return_inverse=True)

@@ -147,8 +147,9 @@ def check_out(out: Any, logits: np.ndarray, others: dict[str, np.ndarray], name:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    effort: Any = 10_000  # enough for any layout that slicing makes
     try:
-        return bool(np.shares_memory(a, b, max_work=10_000))
+        return bool(np.shares_memory(a, b, max_work=effort))
     except np.exceptions.TooHardError:
         return True
 

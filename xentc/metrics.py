@@ -125,6 +125,10 @@ def log_loss_per_sample(
     -----
     :math:`-\\log p_y` of the clipped probability of the row's class :math:`y`.
 
+    References
+    ----------
+    C. M. Bishop, "Pattern Recognition and Machine Learning", Springer, 2006, p. 209.
+
     Examples
     --------
     >>> from xentc import log_loss_per_sample
