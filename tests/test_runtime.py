@@ -169,7 +169,8 @@ def test_flush_to_zero_of_another_library_changes_nothing(tmp_path, n_threads):
         swap = ctypes.CDLL({str(library)!r}).swap
         x = np.array([[0.0, 720.0, 1e-310]] * 5000)
         def call():
-            loss, grad = xentc.cross_entropy(x, np.ones(5000, int), reduction="none", return_grad=True, n_threads={n_threads})
+            options = {{"reduction": "none", "return_grad": True, "n_threads": {n_threads}}}
+            loss, grad = xentc.cross_entropy(x, np.ones(5000, int), **options)
             return loss.tobytes() + grad.tobytes()
         want = call()
         swap(0x1f80 | 0x8040 | 0x4000)          # flush to zero, denormals are zero, round up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from dataclasses import dataclass
@@ -230,7 +231,7 @@ def _frequencies(known: Labels, weight: np.ndarray) -> np.ndarray:
     sorted_weight = np.ascontiguousarray(row_weight[order])
     bounds = np.searchsorted(known.codes[order], np.arange(n_classes + 1))
     sums = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         state = _exact.new_state()
         part = sorted_weight[start:stop]
         _core.add_values(state, part, part, 1)
