@@ -18,6 +18,8 @@ cdef extern from "rows.h" nogil:
     enum element:
         F64
         F32
+        F16
+        BF16
         I8
         I16
         I32
@@ -35,22 +37,46 @@ cdef extern from "rows.h" nogil:
         double m[1]
         double r[1]
         double r_low[1]
-    struct soft_target:
+    struct target:
         source source
+        const int64_t *start
+        const int64_t *index
+        const double *value
+        int value_step
         const double *class_weight
         int class_weight_step
+        double keep
+        double uniform
+    struct soft_sums:
+        double loss[1]
+        double slope[1]
+        double curvature[1]
+        double entropy[1]
+        double lowest[1]
     struct kernels:
         const char *name
+        void (*gather)(source, const int64_t *, int, double *) noexcept nogil
         void (*pair)(source, int, ptrdiff_t, pairs *) noexcept nogil
         void (*pair_binary)(const double *, int, pairs *) noexcept nogil
+        void (*logsumexp)(const pairs *, int, double *) noexcept nogil
         void (*target_loss)(const pairs *, const double *, int, double *, double *) noexcept nogil
-        void (*soft_loss)(source, const soft_target *, int, ptrdiff_t, const pairs *, double *, double *,
-                          double *) noexcept nogil
-        void (*gradient)(source, char **, ptrdiff_t, const soft_target *, int, ptrdiff_t, const pairs *, const double *,
+        void (*focal)(double, int, double *, double *, double *) noexcept nogil
+        void (*soft_loss)(source, const target *, double, int, ptrdiff_t, const pairs *, soft_sums *) noexcept nogil
+        void (*gradient)(source, char **, ptrdiff_t, const target *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil
+        void (*elements)(source, char **, ptrdiff_t, char **, ptrdiff_t, element, const target *, double, const double *,
+                         int, ptrdiff_t, const pairs *, const double *, const double *, const double *) noexcept nogil
+        void (*log_softmax)(source, char **, ptrdiff_t, int, ptrdiff_t, const pairs *) noexcept nogil
+        void (*binary)(const double *, const double *, const double *, double, int, double *, double *,
+                       double *) noexcept nogil
+        void (*bernoulli)(const double *, const double *, const double *, double, int, double *, double *) noexcept nogil
+        void (*proba_loss)(source, const target *, int, double, const double *, int, int, ptrdiff_t,
+                           soft_sums *) noexcept nogil
+        void (*proba_gradient)(source, char **, ptrdiff_t, element, const target *, int, double, const double *, int, int,
+                               ptrdiff_t, const double *, const double *) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double *, double *, double *) noexcept nogil
         void (*minus_log)(const double *, const unsigned char *, double, ptrdiff_t, double *) noexcept nogil
-        void (*add)(const double *, const double *, ptrdiff_t, exact_sum *, exact_sum *) noexcept nogil
+        void (*add)(const double *, const double *, const double *, ptrdiff_t, exact_sum *, exact_sum *) noexcept nogil
         void (*elementary)(int, const double *, ptrdiff_t, double *) noexcept nogil
     const kernels **xentc_kernels
     int xentc_usable(const kernels *)

@@ -86,43 +86,11 @@ INLINE f64x8 softmax_scale(struct wide e, f64x8 r, f64x8 r_low)
     return fma_f64(inverse, error, inverse);
 }
 
-/* Classes [first, first + n) of row i as float64. */
-static void read_row(const struct source *source, int i, ptrdiff_t first, int n, double *out)
-{
-    const char *p = source->rows[i] + first * source->step;
-    switch (source->element) {
-#define CASE(NAME, C)                                                                                              \
-    case NAME:                                                                                                     \
-        for (int j = 0; j < n; j++) {                                                                              \
-            C value;                                                                                               \
-            memcpy(&value, p + j * source->step, sizeof value);                                                    \
-            out[j] = (double)value;                                                                                \
-        }                                                                                                          \
-        break;
-        CASE(F64, double)
-        CASE(F32, float)
-        CASE(I8, int8_t)
-        CASE(I16, int16_t)
-        CASE(I32, int32_t)
-        CASE(I64, int64_t)
-        CASE(U8, uint8_t)
-        CASE(U16, uint16_t)
-        CASE(U32, uint32_t)
-        CASE(U64, uint64_t)
-#undef CASE
-    case ELEMENTS:
-        break;
-    }
-}
+#define ELEMENT_f64 F64
+#define ELEMENT_f32 F32
 
-/* The soft target's classes [first, first + n) of row i, times their class weights. */
-static void soft_weights(const struct soft_target *target, int i, ptrdiff_t first, int n, double *out)
-{
-    read_row(&target->source, i, first, n, out);
-    const double *weight = target->class_weight + first * target->class_weight_step;
-    for (int j = 0; j < n; j++)
-        out[j] *= weight[j * target->class_weight_step];
-}
+/* The weights a_c of the classes [first, first + n) of row i; lowest, where given, takes in the elements of a dense target. */
+static void target_weights(const struct target *target, int i, ptrdiff_t first, int n, double *out, double *lowest);
 
 #define T f64
 #define C double
@@ -139,114 +107,24 @@ static void soft_weights(const struct soft_target *target, int i, ptrdiff_t firs
 #undef C
 #undef V
 
+#include "rows_terms.h"
+
+static void gather(struct source x, const int64_t *code, int n_rows, double *out)
+{
+    for (int i = 0; i < n_rows; i++)
+        read_f64(x.rows[i] + code[i] * x.step, 0, x.element, 1, out + i, 1);
+}
+
+/* float64 logits in float64; all others in float32. */
 static void pair(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
-    if (x.element == F64)
-        pair_f64(x, n_rows, n_classes, pairs);
-    else
-        pair_f32(x, n_rows, n_classes, pairs);
+    (x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
 }
 
-static void gradient(struct source x, char *const *out, ptrdiff_t out_step, const struct soft_target *target, int n_rows,
-                     ptrdiff_t n_classes, const struct pairs *pairs, const double *mass, const double *scale)
+static void gradient(struct source x, char *const *out, ptrdiff_t out_step, const struct target *target, int n_rows,
+                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
-    if (x.element == F64)
-        gradient_f64(x, out, out_step, target, n_rows, n_classes, pairs, mass, scale);
-    else
-        gradient_f32(x, out, out_step, target, n_rows, n_classes, pairs, mass, scale);
-}
-
-static void pair_binary(const double *x, int n_rows, struct pairs *pairs)
-{
-    for (int i = 0; i < n_rows; i += 8) {
-        int n = at_most_8(n_rows - i);
-        f64x8 logit = load_part_f64(x + i, n, 0), e_low;
-        f64x8 index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), back = power_of_two(set_f64(-MIDDLE_f64));
-        f64x8 e = exp_wide(sub_f64(set_f64(0), abs_f64(logit)), index, &e_low);
-        /* Exactly scaled back: once rounded where it is subnormal, then without a low part. */
-        f64x8 r = mul_f64(e, back), r_low = mul_f64(e_low, back);
-        store_part_f64(pairs->m + i, n, max_f64(set_f64(0), logit));
-        store_part_f64(pairs->r + i, n, r);
-        store_part_f64(pairs->r_low + i, n, choose_f64(less_f64(r, set_f64(0x1p-960)), set_f64(0), r_low));
-    }
-}
-
-/* a + b + low, for a >= 0 and b >= 0; inf where a or b is. */
-INLINE f64x8 add_wide(f64x8 a, f64x8 b, f64x8 low)
-{
-    f64x8 error, sum = two_sum(a, b, &error);
-    return choose_f64(less_f64(sum, set_f64(INFINITY)), add_f64(sum, add_f64(error, low)), sum);
-}
-
-static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *off)
-{
-    for (int i = 0; i < n_rows; i += 8) {
-        int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), margin_low, tail_low;
-        f64x8 margin = two_sum(m, sub_f64(set_f64(0), x), &margin_low);
-        margin = choose_f64(equal_f64(m, x), set_f64(0), margin);   /* infinities included */
-        margin_low = choose_f64(equal_f64(m, x), set_f64(0), margin_low);
-        f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &tail_low);
-        f64x8 value = add_wide(margin, tail, add_f64(margin_low, tail_low));
-        store_part_f64(loss + i, n, value);
-        f64x8 minus = sub_f64(set_f64(0), value);
-        store_part_f64(off + i, n, sub_f64(set_f64(0), expm1_f64(minus)));
-    }
-}
-
-static void soft_loss(struct source x, const struct soft_target *target, int n_rows, ptrdiff_t n_classes,
-                      const struct pairs *pairs, double *loss, double *mass, double *lowest)
-{
-    for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), zero = set_f64(0), low = zero;
-        f64x8 total = zero, total_low = zero, weight = zero, weight_low = zero;
-        lowest[i] = INFINITY;
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            double logits[TILE + 8], raw[TILE + 8], weights[TILE + 8];
-            read_row(&x, i, first, n_tile, logits);
-            read_row(&target->source, i, first, n_tile, raw);
-            for (int j = n_tile; j < n_tile + 8; j++)
-                logits[j] = raw[j] = weights[j] = 0;
-            const double *class_weight = target->class_weight + first * target->class_weight_step;
-            for (int j = 0; j < n_tile; j++) {
-                weights[j] = raw[j] * class_weight[j * target->class_weight_step];
-                lowest[i] = raw[j] < lowest[i] ? raw[j] : lowest[i];
-            }
-            for (int j = 0; j < n_tile; j += 8) {
-                f64x8 a = load_f64(weights + j), distance_low, product_low;
-                f64x8 distance = two_sum(m, sub_f64(zero, load_f64(logits + j)), &distance_low);
-                f64x8 product = mul_f64(a, distance);
-                product_low = fma_f64(a, distance_low, fma_f64(a, distance, sub_f64(zero, product)));
-                /* 0 * inf is 0; a term that is not finite has no low part. */
-                i64x8 absent = equal_f64(a, zero), finite = less_f64(abs_f64(product), set_f64(INFINITY));
-                accumulate_f64(&total, &total_low, choose_f64(absent, zero, product));
-                total_low = add_f64(total_low, choose_f64(absent, zero, choose_f64(finite, product_low, zero)));
-                accumulate_f64(&weight, &weight_low, a);
-            }
-        }
-        double lanes[4][8];
-        store_f64(lanes[0], total);
-        store_f64(lanes[1], total_low);
-        store_f64(lanes[2], weight);
-        store_f64(lanes[3], weight_low);
-        struct wide d = {zero, zero}, w = {zero, zero};
-        for (int l = 0; l < 8; l++) {
-            accumulate_f64(&d.high, &d.low, set_f64(lanes[0][l]));
-            accumulate_f64(&w.high, &w.low, set_f64(lanes[2][l]));
-            d.low = add_f64(d.low, set_f64(lanes[1][l]));
-            w.low = add_f64(w.low, set_f64(lanes[3][l]));
-        }
-        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &low);
-        f64x8 share = add_f64(w.high, w.low), term = mul_f64(share, tail);
-        f64x8 term_low = fma_f64(share, low, fma_f64(share, tail, sub_f64(zero, term)));
-        f64x8 value = add_wide(d.high, term, add_f64(d.low, term_low));
-        double result[8], mass_[8];
-        store_f64(result, value);
-        store_f64(mass_, share);
-        loss[i] = result[0];
-        mass[i] = mass_[0];
-    }
+    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, out_step, target, n_rows, n_classes, pairs, slope, scale);
 }
 
 static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, double *lowest, double *highest)
@@ -255,8 +133,8 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum,
         double total = 0, low = INFINITY, high = -INFINITY;
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            double values[TILE];
-            read_row(&x, i, first, n, values);
+            double copy[TILE];
+            const double *values = contiguous_f64(x, i, first, n, copy);
             for (int j = 0; j < n; j++) {
                 total += values[j];
                 low = values[j] < low ? values[j] : low;
@@ -269,29 +147,12 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum,
     }
 }
 
-static void minus_log(const double *p, const unsigned char *complement, double eps, ptrdiff_t n, double *out)
-{
-    for (ptrdiff_t i = 0; i < n; i += 8) {
-        int part = n - i < 8 ? (int)(n - i) : 8;
-        double flags[8] = {0};
-        for (int j = 0; j < part; j++)
-            flags[j] = complement[i + j];
-        f64x8 value = load_part_f64(p + i, part, 1), low;
-        value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), value));
-        i64x8 of_complement = less_f64(set_f64(0), load_f64(flags));
-        f64x8 start = choose_f64(of_complement, set_f64(1), value);
-        f64x8 minus = choose_f64(of_complement, sub_f64(set_f64(0), value), set_f64(0));
-        f64x8 x_low, x = two_sum(start, minus, &x_low), high = log_wide(x, x_low, &low);
-        store_part_f64(out + i, part, sub_f64(set_f64(0), add_f64(high, low)));
-    }
-}
-
-static void add(const double *value, const double *weight, ptrdiff_t n, struct exact_sum *total,
-                struct exact_sum *total_weight)
+static void add(const double *value, const double *weight, const double *share, ptrdiff_t n, struct exact_sum *total,
+                struct exact_sum *total_share)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
         double w = weight[i], product = w * value[i];
-        exact_add(total_weight, w);
+        exact_add(total_share, share[i]);
         if (w == 0 && value[i] == value[i])
             continue;                             /* 0 * inf is 0 here, but a NaN stays one */
         exact_add(total, product);
@@ -330,5 +191,7 @@ static void elementary(int function, const double *x, ptrdiff_t n, double *out)
 #define TABLE(x) TABLE_(x)
 
 const struct kernels TABLE(KERNELS) = {
-    .name = TEXT(KERNELS), .pair = pair, .pair_binary = pair_binary, .target_loss = target_loss, .soft_loss = soft_loss,
-    .gradient = gradient, .range = range, .minus_log = minus_log, .add = add, .elementary = elementary};
+    .name = TEXT(KERNELS), .gather = gather, .pair = pair, .pair_binary = pair_binary, .logsumexp = logsumexp, .target_loss = target_loss,
+    .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements, .log_softmax = log_softmax,
+    .binary = binary, .bernoulli = bernoulli, .proba_loss = proba_loss, .proba_gradient = proba_gradient, .range = range,
+    .minus_log = minus_log, .add = add, .elementary = elementary};

@@ -14,8 +14,8 @@
 
 enum { BLOCK = 64 };                              /* rows of a block at the most */
 
-/* Element types that a kernel can read; logits are float64 or float32. */
-enum element { F64, F32, I8, I16, I32, I64, U8, U16, U32, U64, ELEMENTS };
+/* Element types that a kernel can read. Logits are floats; the narrower ones are computed as float32. */
+enum element { F64, F32, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, ELEMENTS };
 
 struct source {
     const char *const *rows;
@@ -29,35 +29,81 @@ struct pairs {
     double m[BLOCK], r[BLOCK], r_low[BLOCK];
 };
 
-/* Soft targets: row i's class c weighs target[i][c] * class_weight[c * class_weight_step]; a step of 0 is one weight. */
-struct soft_target {
+/* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is
+ * NULL the entries start[i] to start[i + 1] of row i: value at class index, sorted. An integer code is one entry of 1. Label
+ * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a step of 0. */
+struct target {
     struct source source;
+    const int64_t *start, *index;
+    const double *value;
+    int value_step;
     const double *class_weight;
     int class_weight_step;
+    double keep, uniform;
+};
+
+/* What the soft kernels find out about a row, all summed over its classes with the weights a: the loss, its slope and its
+ * curvature (see focal in rows.c), sum a log a, and the smallest element of a dense target. */
+struct soft_sums {
+    double loss[BLOCK], slope[BLOCK], curvature[BLOCK], entropy[BLOCK], lowest[BLOCK];
 };
 
 struct kernels {
     const char *name;
 
-    /* x: float64 or float32 logits. */
+    /* out = the class of each row's code, as float64. */
+    void (*gather)(struct source x, const int64_t *code, int n_rows, double *out /* OUT */);
+
     void (*pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs /* OUT */);
 
     /* x: one float64 a row, the logit of class 1 beside a logit of 0. */
     void (*pair_binary)(const double *x, int n_rows, struct pairs *pairs /* OUT */);
 
+    void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
+
     /* loss = (m - x_target) + log1p(r); off = the probability of all classes but the target's. */
     void (*target_loss)(const struct pairs *pairs, const double *x_target, int n_rows, double *loss /* OUT */,
                         double *off /* OUT */);
 
-    /* loss = sum_c a_c (m - x_c) + mass * log1p(r), with a the soft target and mass its sum; terms with a_c = 0 are 0.
-     * lowest = the smallest element of the target row, before class weights. */
-    void (*soft_loss)(struct source x, const struct soft_target *target, int n_rows, ptrdiff_t n_classes,
-                      const struct pairs *pairs, double *loss /* OUT */, double *mass /* OUT */,
-                      double *lowest /* OUT */);
+    /* Row losses into (1 - p)^gamma * loss, with their slope and curvature. */
+    void (*focal)(double gamma, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
+                  double *curvature /* OUT */);
 
-    /* out_c = mass * scale * softmax_c - scale * a_c in x's element type, with a of 0 where target is NULL. out may be x. */
-    void (*gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct soft_target *target, int n_rows,
-                     ptrdiff_t n_classes, const struct pairs *pairs, const double *mass, const double *scale);
+    /* sum_c a_c (1 - p_c)^gamma (m - x_c + log1p(r)), terms with a_c = 0 left out, and its kin. */
+    void (*soft_loss)(struct source x, const struct target *target, double gamma, int n_rows, ptrdiff_t n_classes,
+                      const struct pairs *pairs, struct soft_sums *sums /* OUT */);
+
+    /* out_c = scale * (slope * softmax_c - a_c), with a of 0 where target is NULL; float64 for float64 logits, else float32.
+     * out may be x. */
+    void (*gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct target *target, int n_rows,
+                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale);
+
+    /* Gradient and diagonal of the Hessian with a focal factor, either may be NULL, written as `out_element`. z: the weight of
+     * logsumexp^2, whose 2 z logsumexp is already in the slope. */
+    void (*elements)(struct source x, char *const *grad, ptrdiff_t grad_step, char *const *hess, ptrdiff_t hess_step,
+                     enum element out_element, const struct target *target, double gamma, const double *z, int n_rows,
+                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
+                     const double *scale);
+
+    /* out_c = x_c - logsumexp, float64 for float64 logits, else float32. out may be x. */
+    void (*log_softmax)(struct source x, char *const *out, ptrdiff_t out_step, int n_rows, ptrdiff_t n_classes,
+                        const struct pairs *pairs);
+
+    /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), its first and second derivative. */
+    void (*binary)(const double *x, const double *a1, const double *a0, double gamma, int n, double *loss /* OUT */,
+                   double *grad /* OUT */, double *hess /* OUT */);
+
+    /* Of a probability clipped to [eps, 1 - eps]: -a1 log(p) - a0 log(1 - p), and its derivative (0 where p was clipped). */
+    void (*bernoulli)(const double *p, const double *a1, const double *a0, double eps, int n, double *loss /* OUT */,
+                      double *grad /* OUT */);
+
+    /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x over `divisor` (one a row), clipped to [eps, 1 - eps];
+     * lowest as above. grad, where it is not NULL: scale times the derivative. */
+    void (*proba_loss)(struct source x, const struct target *target, int logs, double eps, const double *divisor,
+                       int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
+    void (*proba_gradient)(struct source x, char *const *out, ptrdiff_t out_step, enum element out_element,
+                           const struct target *target, int logs, double eps, const double *divisor, int normalized,
+                           int n_rows, ptrdiff_t n_classes, const double *slope, const double *scale);
 
     /* The sum, the smallest and the largest element of each row; a NaN shows in the sum. */
     void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum /* OUT */, double *lowest /* OUT */,
@@ -66,9 +112,10 @@ struct kernels {
     /* out = -log(p), or -log(1 - p) where complement is set; p is clipped to [eps, 1 - eps] first. */
     void (*minus_log)(const double *p, const unsigned char *complement, double eps, ptrdiff_t n, double *out /* OUT */);
 
-    /* weight * value as its two exact halves into total (0 where weight is), weight into total_weight. */
-    void (*add)(const double *value, const double *weight, ptrdiff_t n, struct exact_sum *total,
-                struct exact_sum *total_weight);
+    /* weight * value as its two exact halves into total (0 where weight is); share, the row's part of a mean's denominator,
+     * into total_share. */
+    void (*add)(const double *value, const double *weight, const double *share, ptrdiff_t n, struct exact_sum *total,
+                struct exact_sum *total_share);
 
     /* out = f(x) with f of "exp", "expm1", "log", "log1p" in this order; function 4 is exp on float32 values. */
     void (*elementary)(int function, const double *x, ptrdiff_t n, double *out /* OUT */);

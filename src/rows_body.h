@@ -64,30 +64,95 @@ INLINE void OP(sum_many)(const C *row, ptrdiff_t n_classes, const struct OP(scal
     *state = local;
 }
 
-/* The classes [first, first + n) of a row as contiguous values: where they lie, or copied into `copy`. */
-INLINE const C *OP(contiguous)(const char *row, ptrdiff_t step, ptrdiff_t first, ptrdiff_t n, C *copy)
+/* Whether rows can be read where they lie. */
+INLINE int OP(direct)(struct source x)
 {
-    const char *p = row + first * step;
-    if (step == sizeof(C))
+    return x.step == sizeof(C) && x.element == OP(ELEMENT);
+}
+
+INLINE C OP(widen_f16)(uint16_t half)
+{
+    /* The exponent moved into place is 112 too small, for subnormals too; infinity and NaN are too small still. */
+    uint32_t bits = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    value *= 0x1p112f;
+    memcpy(&bits, &value, sizeof bits);
+    bits |= sign | ((half & 0x7c00) == 0x7c00 ? 0x7f800000 : 0);
+    memcpy(&value, &bits, sizeof value);
+    return (C)value;
+}
+
+INLINE C OP(widen_bf16)(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return (C)value;
+}
+
+/* n elements, `from` bytes apart, to places `to` elements apart. */
+INLINE void OP(read)(const char *p, ptrdiff_t from, enum element element, ptrdiff_t n, C *out, ptrdiff_t to)
+{
+#define CASE(NAME, TYPE, CONVERT)                                                                                  \
+    case NAME:                                                                                                     \
+        for (ptrdiff_t j = 0; j < n; j++) {                                                                        \
+            TYPE value;                                                                                            \
+            memcpy(&value, p + j * from, sizeof value);                                                            \
+            out[j * to] = CONVERT(value);                                                                          \
+        }                                                                                                          \
+        break;
+    switch (element) {
+        CASE(F64, double, (C))
+        CASE(F32, float, (C))
+        CASE(F16, uint16_t, OP(widen_f16))
+        CASE(BF16, uint16_t, OP(widen_bf16))
+        CASE(I8, int8_t, (C))
+        CASE(I16, int16_t, (C))
+        CASE(I32, int32_t, (C))
+        CASE(I64, int64_t, (C))
+        CASE(U8, uint8_t, (C))
+        CASE(U16, uint16_t, (C))
+        CASE(U32, uint32_t, (C))
+        CASE(U64, uint64_t, (C))
+    case ELEMENTS:
+        break;
+    }
+#undef CASE
+}
+
+/* The classes [first, first + n) of a row as contiguous values: where they lie, or copied into `copy`. */
+INLINE const C *OP(contiguous)(struct source x, int i, ptrdiff_t first, ptrdiff_t n, C *copy)
+{
+    const char *p = x.rows[i] + first * x.step;
+    if (OP(direct)(x))
         return (const C *)(const void *)p;
-    for (ptrdiff_t j = 0; j < n; j++)
-        memcpy(copy + j, p + j * step, sizeof(C));
+    OP(read)(p, x.step, x.element, n, copy, 1);
     return copy;
 }
 
-/* LANES rows of a block; the missing ones of the last group repeat its first row. */
-struct OP(group) {
-    const char *rows[LANES];
-    ptrdiff_t step;
-};
+/* Classes [first, first + n) of LANES rows into `tile`: class j of row i at tile[i * row_step + j * class_step]. Class by
+ * class, so that rows which share their cache lines are read together, unless each row is contiguous. */
+INLINE void OP(pack)(struct source group, ptrdiff_t first, ptrdiff_t n, C *tile, ptrdiff_t row_step, ptrdiff_t class_step)
+{
+    ptrdiff_t between = group.rows[1] - group.rows[0];
+    int even = group.element == OP(ELEMENT) && group.step != sizeof(C);
+    for (int i = 1; i < LANES; i++)
+        even &= group.rows[i] - group.rows[i - 1] == between;
+    if (!even)
+        for (int i = 0; i < LANES; i++)
+            OP(read)(group.rows[i] + first * group.step, group.step, group.element, n, tile + i * row_step, class_step);
+    else
+        for (ptrdiff_t j = 0; j < n; j++)
+            for (int i = 0; i < LANES; i++)
+                memcpy(tile + i * row_step + j * class_step, group.rows[0] + i * between + (first + j) * group.step, sizeof(C));
+}
 
-static void OP(sum_group_few)(const struct OP(group) *group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
+static void OP(sum_group_few)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                               int centred, double *m, struct wide *sum)
 {
     C tile[FEW * LANES], max_x[LANES];
-    for (ptrdiff_t j = 0; j < n_classes; j++)
-        for (int i = 0; i < LANES; i++)
-            memcpy(tile + j * LANES + i, group->rows[i] + j * group->step, sizeof(C));
+    OP(pack)(group, 0, n_classes, tile, 1, LANES);
     struct OP(state) state;
     if (centred)
         OP(sum_few)(tile, n_classes, scaling, 1, &state);
@@ -102,27 +167,25 @@ static void OP(sum_group_few)(const struct OP(group) *group, ptrdiff_t n_classes
     }
 }
 
-static void OP(sum_group_many)(const struct OP(group) *group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
+static void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                                int centred, double *m, struct wide *sum)
 {
     struct OP(state) states[LANES];
     for (int i = 0; i < LANES; i++)
         OP(start)(&states[i]);
-    /* Contiguous rows are streamed one after the other; others go class tile by class tile, so that rows which share
-     * their cache lines are read together. The lane of a class is the same either way. */
-    ptrdiff_t tile = group->step == sizeof(C) ? n_classes : TILE;
+    /* Contiguous rows are streamed one after the other; others are packed tile by tile. The lane of a class is the same. */
+    int direct = OP(direct)(group);
+    ptrdiff_t tile = direct ? n_classes : TILE;
     for (ptrdiff_t first = 0; first < n_classes; first += tile) {
         ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
         C copy[LANES][TILE];
-        if (group->step != sizeof(C))
-            for (ptrdiff_t j = 0; j < n; j++)
-                for (int i = 0; i < LANES; i++)
-                    memcpy(&copy[i][j], group->rows[i] + (first + j) * group->step, sizeof(C));
+        if (!direct)
+            OP(pack)(group, first, n, copy[0], TILE, 1);
         for (int i = 0; i < LANES; i++) {
-            if (i && group->rows[i] == group->rows[0])
+            if (i && group.rows[i] == group.rows[0])
                 states[i] = states[0];
             else {
-                const C *row = group->step == sizeof(C) ? (const C *)(const void *)group->rows[i] : copy[i];
+                const C *row = direct ? (const C *)(const void *)group.rows[i] : copy[i];
                 if (centred)
                     OP(sum_many)(row, n, scaling, i, 1, &states[i]);
                 else
@@ -177,12 +240,14 @@ INLINE f64x8 OP(index)(f64x8 m)
 static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
     for (int first = 0; first < n_rows; first += LANES) {
-        struct OP(group) group = {.step = x.step};
+        /* The missing rows of the last group repeat its first. */
+        const char *rows[LANES];
+        struct source group = {rows, x.step, x.element};
         struct OP(scaling) scaling;
         double m[LANES];
         struct wide sum[LANES / 8];
         for (int i = 0; i < LANES; i++) {
-            group.rows[i] = x.rows[first + i < n_rows ? first + i : first];
+            rows[i] = x.rows[first + i < n_rows ? first + i : first];
             scaling.c[i] = 0;
             scaling.magic[i] = OP(MAGIC) + (OP(EXPONENT_BIAS) + OP(MIDDLE));
             scaling.lowest[i] = (C)((OP(EXPONENT_BIAS) + OP(MIDDLE)) * -0x1.62e42fefa39efp-1);
@@ -190,9 +255,9 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
         int centred = 0;
         for (;;) {
             if (n_classes <= FEW)
-                OP(sum_group_few)(&group, n_classes, &scaling, centred, m, sum);
+                OP(sum_group_few)(group, n_classes, &scaling, centred, m, sum);
             else
-                OP(sum_group_many)(&group, n_classes, &scaling, centred, m, sum);
+                OP(sum_group_many)(group, n_classes, &scaling, centred, m, sum);
             int all_near = 1;
             for (int i = 0; i < LANES; i++)
                 all_near &= fabs(m[i]) <= OP(NEAR);
@@ -225,26 +290,32 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
     }
 }
 
-/* softmax_c * scale = exp(x_c - c) * 2^index * fraction: the index takes the power of two of the scale over the sum, so
- * that neither factor can underflow where the product does not. */
-static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct soft_target *target, int n_rows,
-                         ptrdiff_t n_classes, const struct pairs *pairs, const double *mass, const double *scale)
+/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction: the index takes the power of two of the scale over the sum,
+ * so that neither factor can underflow where the product does not. */
+INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale, double *c,
+                             double *index, double *fraction)
 {
-    double c[BLOCK + 8], index[BLOCK + 8], fraction[BLOCK + 8];
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
         f64x8 m = load_part_f64(pairs->m + i, n, 0), centre = OP(centre)(m), e_low;
         f64x8 exponent = nearest_exponent(sub_f64(m, centre));
         struct wide e = {exp_wide(sub_f64(m, centre), sub_f64(set_f64(EXPONENT_BIAS_f64), exponent), &e_low), e_low};
         f64x8 inverse = softmax_scale(e, load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0));
-        f64x8 share = mul_f64(mul_f64(load_part_f64(mass + i, n, 0), load_part_f64(scale + i, n, 0)), inverse), power;
-        split_exponent(share, &power);
+        f64x8 share = mul_f64(mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0)), inverse), power;
+        split_exponent(abs_f64(share), &power);
         power = max_f64(min_f64(power, set_f64(OP(MOST_POWER))), set_f64(-1000));
         f64x8 guarded = mul_f64(share, power_of_two(sub_f64(set_f64(0), power)));
-        store_f64(fraction + i, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
-        store_f64(c + i, centre);
-        store_f64(index + i, sub_f64(add_f64(power, set_f64(OP(EXPONENT_BIAS) + OP(GUARD))), exponent));
+        store_part_f64(fraction + i, n, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
+        store_part_f64(c + i, n, centre);
+        store_part_f64(index + i, n, sub_f64(add_f64(power, set_f64(OP(EXPONENT_BIAS) + OP(GUARD))), exponent));
     }
+}
+
+static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct target *target, int n_rows,
+                         ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+{
+    double c[BLOCK], index[BLOCK], fraction[BLOCK];
+    OP(softmax_rows)(pairs, n_rows, slope, scale, c, index, fraction);
     for (int i = 0; i < n_rows; i++) {
         V centre = OP(set)((C)c[i]), magic = OP(set)(OP(MAGIC) + (C)index[i]), factor = OP(set)((C)fraction[i]);
         V lowest = OP(set)((C)(index[i] * -0x1.62e42fefa39efp-1));
@@ -252,10 +323,10 @@ static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, 
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             C x_copy[TILE], out_copy[TILE];
             double weights[TILE];
-            const C *row = OP(contiguous)(x.rows[i], x.step, first, n_tile, x_copy);
+            const C *row = OP(contiguous)(x, i, first, n_tile, x_copy);
             C *result = out_step == sizeof(C) ? (C *)(void *)(out[i] + first * out_step) : out_copy;
             if (target)
-                soft_weights(target, i, first, n_tile, weights);
+                target_weights(target, i, first, n_tile, weights, NULL);
             for (int j = 0; j < n_tile; j += LANES) {
                 int n = n_tile - j < LANES ? n_tile - j : LANES;
                 V logits = n == LANES ? OP(load)(row + j) : OP(load_part)(row + j, n, 0);

@@ -15,20 +15,36 @@ except ImportError as error:
         f"start Python from another directory. The loader said: {error}"
     ) from error
 
+from xentc import special
 from xentc._config import get_num_threads, set_num_threads, show_config
 from xentc._exact import ExactMean
-from xentc.losses import cross_entropy
+from xentc.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    categorical_cross_entropy,
+    cross_entropy,
+    kl_divergence,
+    nll_loss,
+    perplexity,
+)
 from xentc.metrics import d2_log_loss_score, log_loss, log_loss_per_sample
 
 __version__: str = _core.build_info()["version"]
 
 __all__ = [
     "ExactMean",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "categorical_cross_entropy",
     "cross_entropy",
     "d2_log_loss_score",
     "get_num_threads",
+    "kl_divergence",
     "log_loss",
     "log_loss_per_sample",
+    "nll_loss",
+    "perplexity",
     "set_num_threads",
     "show_config",
+    "special",
 ]

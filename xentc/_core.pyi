@@ -11,10 +11,40 @@ def openmp_limit() -> int: ...
 def merge(state: np.ndarray, other: np.ndarray) -> None: ...
 def add_values(state: np.ndarray, values: np.ndarray, weights: np.ndarray, n_threads: int) -> None: ...
 def total_weight(
-    logits: np.ndarray, target: np.ndarray, class_weight: np.ndarray, sample_weight: np.ndarray, state: np.ndarray
+    x: np.ndarray,
+    target: np.ndarray | None,
+    class_weight: np.ndarray,
+    sample_weight: np.ndarray,
+    state: np.ndarray,
+    *,
+    ignore_index: int | None = None,
+    bfloat16: bool = False,
 ) -> int: ...
-def cross_entropy(
-    logits: np.ndarray,
+def softmax_loss(
+    x: np.ndarray,
+    target: np.ndarray | None,
+    class_weight: np.ndarray,
+    sample_weight: np.ndarray,
+    losses: np.ndarray | None,
+    grad: np.ndarray | None,
+    hess: np.ndarray | None,
+    denominator: float,
+    state: np.ndarray,
+    n_threads: int,
+    *,
+    soft: bool = False,
+    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    binary: bool = False,
+    narrow: bool = False,
+    bfloat16: bool = False,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0,
+    z_loss: float = 0,
+    focal_gamma: float = 0,
+    entropy: bool = False,
+) -> int: ...
+def proba_loss(
+    x: np.ndarray,
     target: np.ndarray | None,
     class_weight: np.ndarray,
     sample_weight: np.ndarray,
@@ -25,9 +55,36 @@ def cross_entropy(
     n_threads: int,
     *,
     soft: bool = False,
-    binary: bool = False,
+    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     narrow: bool = False,
-) -> int: ...
+    bfloat16: bool = False,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0,
+    eps: float = 0,
+    normalized: bool = False,
+    logs: bool = False,
+) -> tuple[int, int]: ...
+def binary_loss(
+    x: np.ndarray,
+    target: np.ndarray,
+    pos_weight: np.ndarray,
+    sample_weight: np.ndarray,
+    losses: np.ndarray | None,
+    grad: np.ndarray | None,
+    hess: np.ndarray | None,
+    denominator: float,
+    state: np.ndarray,
+    n_threads: int,
+    *,
+    eps: float | None = None,
+    narrow: bool = False,
+    bfloat16: bool = False,
+    bfloat16_target: bool = False,
+    label_smoothing: float = 0,
+    focal_gamma: float = 0,
+) -> tuple[int, int]: ...
+def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int, *, bfloat16: bool = False) -> None: ...
+def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int, *, bfloat16: bool = False) -> None: ...
 def log_loss(
     proba: np.ndarray,
     target: np.ndarray | None,

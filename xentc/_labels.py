@@ -35,7 +35,7 @@ def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
         entries = np.zeros(len(y) + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=len(y)), out=entries[1:])
         indicator = y.astype(np.uint8)
-        return Labels(np.arange(y.shape[1]), columns.astype(np.int64, copy=False), entries, indicator)
+        return Labels(np.arange(y.shape[1]), np.ascontiguousarray(columns, np.int64), entries, indicator)
     classes, codes = _factorize(_one_dimensional(y_true, y, kind))
     if len(classes) == 1:
         raise ValueError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import decimal
 import numbers
+import operator
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,32 +54,77 @@ def as_float64(x: Any, name: str) -> np.ndarray:
     return _aligned(_real(as_array(x, name), name).astype(np.float64, copy=False))
 
 
-def as_logits(x: Any) -> np.ndarray:
-    """Logits in the precision that they are computed in: float64, or float32 for narrower floats."""
-    a = as_array(x, "logits")
+class Floats(NamedTuple):
+    """Floats as the loops read them: where they lie, in any layout."""
+
+    array: np.ndarray  # float64, float32, float16, or bfloat16
+    name: str
+
+    @property
+    def result(self) -> type:
+        """What is computed: float64 for float64, else float32."""
+        return np.float64 if self.array.dtype == np.float64 else np.float32
+
+    def raw(self, axis: int | None = None) -> tuple[np.ndarray, bool]:
+        """The array with the class axis last, bfloat16 as its bits; and whether it is bfloat16."""
+        a = self.array if axis is None else np.moveaxis(self.array, axis, -1)
+        bits = is_bfloat16(a.dtype)
+        return (a.view(np.uint16) if bits else a), bits
+
+
+def as_floats(x: Any, name: str) -> Floats:
+    """Real numbers as float64, or a narrower float as it is."""
+    a = as_array(x, name)
     if a.dtype.kind == "b":
-        raise TypeError("logits are booleans; expected real numbers, one score a class")
-    a = _real(a, "logits")
+        raise TypeError(f"{name} are booleans; expected real numbers")
+    a = _real(a, name)
+    if not (is_bfloat16(a.dtype) or (a.dtype.kind == "f" and a.dtype.itemsize <= 8)):
+        a = a.astype(np.float64)
+    return Floats(native(a), name)
+
+
+def class_axis(x: Floats, axis: int) -> int:
+    """The class axis, counted from the front."""
+    a = x.array
     if a.ndim == 0:
-        raise ValueError("logits is a scalar; expected at least one axis, the classes last")
-    if a.shape[-1] == 0:
-        raise ValueError(f"logits of shape {a.shape} have no classes")
-    return _aligned(a.astype(_loaded_as(a.dtype), copy=False))
+        raise ValueError(f"{x.name} is a scalar; expected at least one axis, that of the classes")
+    try:
+        position = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+    if not -a.ndim <= position < a.ndim:
+        raise ValueError(f"axis is {position}, but {x.name} have {a.ndim} axes")
+    if a.shape[position] == 0:
+        raise ValueError(f"{x.name} of shape {a.shape} have no classes")
+    return position % a.ndim
 
 
-def as_target(x: Any, logits: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The target, and whether it is soft: of the logits' shape instead of the rows'."""
-    a = as_array(x, "target")
-    rows, n_classes = logits.shape[:-1], logits.shape[-1]
-    if a.shape == logits.shape:
-        if a.dtype.kind in "biu":
-            return _native(a), True
-        a = _real(a, "target")
-        return _aligned(a.astype(_loaded_as(a.dtype), copy=False)), True
+class Target(NamedTuple):
+    """Codes of the rows' shape, or weights of the classes: dense, or sparse entries."""
+
+    array: np.ndarray | None
+    soft: bool
+    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+
+def as_target(target: Any, x: Floats, axis: int) -> Target:
+    shape = x.array.shape
+    rows, n_classes = shape[:axis] + shape[axis + 1 :], shape[axis]
+    if is_sparse(target):
+        return _sparse_target(target, x, axis)
+    a = as_array(target, "target")
+    if a.shape == shape:
+        if a.dtype.kind not in "biu":
+            a = _real(a, "target")
+            if is_bfloat16(a.dtype):
+                a = a.astype(np.float32)
+            elif a.dtype.kind != "f" or a.dtype.itemsize > 8:
+                a = a.astype(np.float64)
+        return Target(np.moveaxis(native(a), axis, -1), True)
     if a.shape != rows:
         raise ValueError(
-            f"target has shape {a.shape}; expected {rows} (integer codes) or {logits.shape} (probabilities) "
-            f"for logits of shape {logits.shape}"
+            f"target has shape {a.shape}; expected {rows} (integer codes) or {shape} (probabilities) for {x.name} of shape "
+            f"{shape}"
         )
     if a.dtype.kind not in "iu":
         if a.size:
@@ -86,13 +133,25 @@ def as_target(x: Any, logits: np.ndarray) -> tuple[np.ndarray, bool]:
                 f"np.unique(target, return_inverse=True)[1] for labels"
             )
         a = a.astype(np.int64)
-    return _native(a), False
+    return Target(native(a), False)
 
 
-def _loaded_as(dtype: np.dtype) -> type:
-    """float32 holds every value of the narrower floats; all other real numbers are float64."""
-    small = is_bfloat16(dtype) or (dtype.kind == "f" and dtype.itemsize <= 4)
-    return np.float32 if small else np.float64
+def _sparse_target(target: Any, x: Floats, axis: int) -> Target:
+    if x.array.ndim != 2 or axis != 1 or target.shape != x.array.shape:
+        raise ValueError(
+            f"target is sparse, of shape {target.shape}; expected that of {x.name}, {x.array.shape}, of two axes with the "
+            "classes last"
+        )
+    csr = target.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    data = as_float64(csr.data, "target")
+    if (data < 0).any():
+        entry = int(np.argmax(data < 0))
+        row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
+        raise ValueError(f"target[{row}, {csr.indices[entry]}] is {data[entry]}; expected probabilities >= 0")
+    return Target(None, True, (csr.indptr.astype(np.int64), csr.indices.astype(np.int64), np.ascontiguousarray(data)))
 
 
 def as_class_weight(x: Any, n_classes: int) -> np.ndarray:
@@ -101,15 +160,34 @@ def as_class_weight(x: Any, n_classes: int) -> np.ndarray:
             f"class_weight is {x!r}; expected {n_classes} numbers. Balanced weights are "
             "len(target) / (n_classes * np.bincount(target, minlength=n_classes))"
         )
-    w = as_float64(x, "class_weight")
+    if isinstance(x, Mapping):
+        w = np.ones(n_classes)
+        for key, weight in x.items():
+            if not isinstance(key, (int, np.integer)) or not 0 <= key < n_classes:
+                raise ValueError(f"class_weight has the key {key!r}; expected classes from 0 to {n_classes - 1}")
+            w[key] = weight
+    else:
+        w = as_float64(x, "class_weight")
     if w.shape != (n_classes,):
         raise ValueError(f"class_weight has shape {w.shape}; expected ({n_classes},), one a class")
     return np.ascontiguousarray(_not_negative(w, "class_weight"))
 
 
-def as_sample_weight(x: Any, rows: tuple[int, ...]) -> np.ndarray:
-    w = _not_negative(as_float64(x, "sample_weight"), "sample_weight")
-    return broadcast(w, rows, "sample_weight", "the rows")
+def as_number(x: Any, name: str, most: float = np.inf) -> float:
+    """A finite number from 0 to `most`."""
+    try:
+        value = float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {x!r}") from None
+    if not (0 <= value <= most and np.isfinite(value)):
+        limits = ">= 0" if most == np.inf else f"from 0 to {most:g}"
+        raise ValueError(f"{name} is {x!r}; expected a finite number {limits}")
+    return value
+
+
+def as_weight(x: Any, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
+    """Finite weights >= 0, broadcast to a shape."""
+    return broadcast(_not_negative(as_float64(x, name), name), shape, name, of)
 
 
 def broadcast(a: np.ndarray, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
@@ -119,12 +197,13 @@ def broadcast(a: np.ndarray, shape: tuple[int, ...], name: str, of: str) -> np.n
         raise ValueError(f"{name} has shape {a.shape}; expected one that broadcasts to {shape}, that of {of}") from None
 
 
-def check_out(out: Any, logits: np.ndarray, others: dict[str, np.ndarray], name: str = "out_grad") -> bool:
-    """Checks an output array; returns whether it is the logits themselves."""
+def check_out(out: Any, x: Floats, others: dict[str, Any], name: str) -> bool:
+    """Checks an output array; returns whether it is x itself."""
+    like = x.array
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
-    if out.shape != logits.shape:
-        raise ValueError(f"{name} has shape {out.shape}; expected that of logits, {logits.shape}")
+    if out.shape != like.shape:
+        raise ValueError(f"{name} has shape {out.shape}; expected that of {x.name}, {like.shape}")
     if out.dtype.kind != "f" and not is_bfloat16(out.dtype):
         raise TypeError(f"{name} has dtype {out.dtype}; expected a floating-point one")
     if not out.flags.writeable:
@@ -132,17 +211,13 @@ def check_out(out: Any, logits: np.ndarray, others: dict[str, np.ndarray], name:
     if any(step == 0 and n > 1 for step, n in zip(out.strides, out.shape, strict=True)):
         raise ValueError(f"{name} has a stride of 0: its elements share memory")
     for other, array in others.items():
-        if _overlap(out, array):
+        if array is not None and _overlap(out, array):
             raise ValueError(f"{name} shares memory with {other}")
-    if not _overlap(out, logits):
+    if not _overlap(out, like):
         return False
-    same = (
-        out.__array_interface__["data"] == logits.__array_interface__["data"]
-        and out.strides == logits.strides
-        and out.dtype == logits.dtype
-    )
+    same = out.ctypes.data == like.ctypes.data and out.strides == like.strides and out.dtype == like.dtype
     if not same:
-        raise ValueError(f"{name} overlaps logits partly; expected the same array or other memory")
+        raise ValueError(f"{name} overlaps {x.name} partly; expected the same array or other memory")
     return True
 
 
@@ -174,7 +249,7 @@ def _not_negative(w: np.ndarray, name: str) -> np.ndarray:
     return w
 
 
-def _native(a: np.ndarray) -> np.ndarray:
+def native(a: np.ndarray) -> np.ndarray:
     return _aligned(a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")))
 
 

@@ -310,8 +310,8 @@ def _evaluate(
     if from_logits:
         soft = known.indicator is not None
         target = known.indicator if soft else known.codes
-        _core.cross_entropy(
-            proba, target, np.ones(1), weight, losses, None, 1.0, state, threads, soft=soft, binary=proba.shape[1] == 1
+        _core.softmax_loss(
+            proba, target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft, binary=proba.shape[1] == 1
         )
     return _Evaluation(state, losses, known, weight)
 

@@ -1,0 +1,419 @@
+/* C layer: the kernels that work on the terms of a loss, in float64 whatever the logits are. Included by rows.c. */
+
+static void target_weights(const struct target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
+{
+    if (target->source.rows) {
+        read_f64(target->source.rows[i] + first * target->source.step, target->source.step, target->source.element, n, out, 1);
+        if (lowest)
+            for (int j = 0; j < n; j++)
+                *lowest = out[j] < *lowest ? out[j] : *lowest;
+    } else {
+        memset(out, 0, (size_t)n * sizeof *out);
+        int64_t low = target->start[i], high = target->start[i + 1], stop = high;
+        while (low < high) {                      /* the first entry of the tile, by bisection */
+            int64_t middle = low + (high - low) / 2;
+            if (target->index[middle] < first)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        for (; low < stop && target->index[low] < first + n; low++)
+            out[target->index[low] - first] = target->value[low * target->value_step];
+    }
+    const double *weight = target->class_weight + first * target->class_weight_step;
+    for (int j = 0; j < n; j++)
+        out[j] = weight[j * target->class_weight_step] * fma(target->keep, out[j], target->uniform);
+}
+
+/* exp(x) for x <= 0, subnormal results included. */
+INLINE f64x8 exp_full(f64x8 x)
+{
+    const double middle = EXPONENT_BIAS_f64 + MIDDLE_f64;
+    f64x8 e = exp_f64(x, set_f64(MAGIC_f64 + middle), lowest_f64(set_f64(middle)));
+    return mul_f64(e, power_of_two(set_f64(-MIDDLE_f64)));
+}
+
+static void pair_binary(const double *x, int n_rows, struct pairs *pairs)
+{
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 logit = load_part_f64(x + i, n, 0), e_low;
+        f64x8 index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), back = power_of_two(set_f64(-MIDDLE_f64));
+        f64x8 e = exp_wide(sub_f64(set_f64(0), abs_f64(logit)), index, &e_low);
+        /* Exactly scaled back: once rounded where it is subnormal, then without a low part. */
+        f64x8 r = mul_f64(e, back), r_low = mul_f64(e_low, back);
+        store_part_f64(pairs->m + i, n, max_f64(set_f64(0), logit));
+        store_part_f64(pairs->r + i, n, r);
+        store_part_f64(pairs->r_low + i, n, choose_f64(less_f64(r, set_f64(0x1p-960)), set_f64(0), r_low));
+    }
+}
+
+/* a + b + low, for a >= 0 and b >= 0; inf where a or b is. */
+INLINE f64x8 add_wide(f64x8 a, f64x8 b, f64x8 low)
+{
+    f64x8 error, sum = two_sum(a, b, &error);
+    return choose_f64(less_f64(sum, set_f64(INFINITY)), add_f64(sum, add_f64(error, low)), sum);
+}
+
+/* -log softmax of x in rows of maximum m and log1p(r) = tail. A difference of equal values is 0, infinities included. */
+INLINE f64x8 class_loss(f64x8 m, f64x8 x, f64x8 tail, f64x8 tail_low)
+{
+    f64x8 margin_low, margin = two_sum(m, sub_f64(set_f64(0), x), &margin_low);
+    i64x8 equal = equal_f64(m, x);
+    margin = choose_f64(equal, set_f64(0), margin);
+    margin_low = choose_f64(equal, set_f64(0), margin_low);
+    return add_wide(margin, tail, add_f64(margin_low, tail_low));
+}
+
+static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
+{
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, error;
+        f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
+        f64x8 sum = two_sum(m, tail, &error);
+        store_part_f64(out + i, n, add_f64(sum, add_f64(error, low)));
+    }
+}
+
+static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *off)
+{
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low;
+        f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
+        f64x8 value = class_loss(m, x, tail, low), minus = sub_f64(set_f64(0), value);
+        store_part_f64(loss + i, n, value);
+        store_part_f64(off + i, n, sub_f64(set_f64(0), expm1_f64(minus)));
+    }
+}
+
+/* q^gamma for q in [0, 1]: by multiplication up to 4, else exp(gamma log q) with a wide logarithm. */
+INLINE f64x8 power(f64x8 q, double gamma)
+{
+    if (gamma == 1 || gamma == 2 || gamma == 3 || gamma == 4) {
+        f64x8 square = mul_f64(q, q);
+        return gamma == 1 ? q : gamma == 2 ? square : mul_f64(square, gamma == 3 ? q : square);
+    }
+    /* A small q is scaled into the range of the logarithm. */
+    i64x8 small = less_f64(q, set_f64(0x1p-900));
+    f64x8 low, log_q = log_wide(choose_f64(small, mul_f64(q, set_f64(0x1p200)), q), set_f64(0), &low);
+    log_q = choose_f64(small, sub_f64(log_q, set_f64(200 * 0x1.62e42fefa39efp-1)), log_q);
+    f64x8 y = mul_f64(log_q, set_f64(gamma)), y_low = fma_f64(set_f64(gamma), low, fma_f64(log_q, set_f64(gamma), sub_f64(set_f64(0), y)));
+    f64x8 result = exp_full(y);
+    result = fma_f64(result, y_low, result);
+    return choose_f64(equal_f64(q, set_f64(0)), set_f64(0), result);
+}
+
+/* The focal factor of a class of loss l, p = exp(-l), q = 1 - p: its value is f = q^gamma l. With b = -p df/dp, the gradient
+ * of sum_c a_c f_c is (sum_c a_c b_c) p_j - a_j b_j, and with h = p db/dp it has the diagonal of the Hessian
+ * P p q + p (a h - p H) - a h q, P and H the sums of a b and a h. gamma = 0 is b = 1, h = 0. rho = l / q is 1 at q = 0. */
+struct focal {
+    f64x8 f, b, h;
+};
+
+INLINE struct focal focal_terms(f64x8 l, f64x8 p, double gamma)
+{
+    f64x8 zero = set_f64(0), one = set_f64(1);
+    if (gamma == 0)
+        return (struct focal){l, one, zero};
+    f64x8 q = sub_f64(zero, expm1_f64(sub_f64(zero, l)));
+    i64x8 certain = equal_f64(q, zero), never = equal_f64(p, zero);
+    f64x8 p_rho = choose_f64(never, zero, mul_f64(p, choose_f64(certain, one, div_f64(l, q))));
+    f64x8 factor = power(q, gamma);
+    f64x8 lesser = choose_f64(certain, set_f64(gamma == 1 ? 1 : gamma > 1 ? 0 : INFINITY), div_f64(factor, q));
+    f64x8 bracket = sub_f64(sub_f64(l, set_f64(2)), mul_f64(set_f64(gamma - 1), p_rho));
+    f64x8 h = mul_f64(mul_f64(set_f64(gamma), p), mul_f64(lesser, bracket));
+    return (struct focal){mul_f64(factor, l), mul_f64(factor, fma_f64(set_f64(gamma), p_rho, one)),
+                          choose_f64(never, zero, h)};
+}
+
+static void focal(double gamma, int n_rows, double *loss, double *slope, double *curvature)
+{
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 l = load_part_f64(loss + i, n, 0);
+        struct focal terms = focal_terms(l, exp_full(sub_f64(set_f64(0), l)), gamma);
+        store_part_f64(loss + i, n, terms.f);
+        store_part_f64(slope + i, n, terms.b);
+        store_part_f64(curvature + i, n, terms.h);
+    }
+}
+
+/* A sum over the classes of a row in eight lanes of twice the precision. */
+INLINE void add_term(struct wide *sum, f64x8 term, f64x8 term_low)
+{
+    accumulate_f64(&sum->high, &sum->low, term);
+    sum->low = add_f64(sum->low, term_low);
+}
+
+static double lane_total(struct wide sum)
+{
+    double high[8], low[8], result[8];
+    store_f64(high, sum.high);
+    store_f64(low, sum.low);
+    struct wide total = {set_f64(0), set_f64(0)};
+    for (int l = 0; l < 8; l++)
+        add_term(&total, set_f64(high[l]), set_f64(low[l]));
+    f64x8 finite = add_f64(total.high, total.low);
+    store_f64(result, choose_f64(less_f64(abs_f64(total.high), set_f64(INFINITY)), finite, total.high));
+    return result[0];
+}
+
+/* a * value and its rounding error; both 0 where a is, even if the value is infinite. */
+INLINE void add_weighted(struct wide *sum, f64x8 a, f64x8 value)
+{
+    f64x8 zero = set_f64(0), product = mul_f64(a, value), low = fma_f64(a, value, sub_f64(zero, product));
+    i64x8 absent = equal_f64(a, zero), finite = less_f64(abs_f64(product), set_f64(INFINITY));
+    add_term(sum, choose_f64(absent, zero, product), choose_f64(absent, zero, choose_f64(finite, low, zero)));
+}
+
+static void soft_loss(struct source x, const struct target *target, double gamma, int n_rows, ptrdiff_t n_classes,
+                      const struct pairs *pairs, struct soft_sums *sums)
+{
+    const f64x8 zero = set_f64(0);
+    for (int i = 0; i < n_rows; i++) {
+        f64x8 m = set_f64(pairs->m[i]), tail_low;
+        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
+        struct wide loss = {zero, zero}, slope = loss, curvature = loss, entropy = loss;
+        sums->lowest[i] = INFINITY;
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            double logits[TILE], weights[TILE];
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
+            target_weights(target, i, first, n_tile, weights, &sums->lowest[i]);
+            for (int j = 0; j < n_tile; j += 8) {
+                int n = at_most_8(n_tile - j);
+                f64x8 a = load_part_f64(weights + j, n, 0);
+                f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low);
+                struct focal terms = focal_terms(l, gamma == 0 ? zero : exp_full(sub_f64(zero, l)), gamma);
+                f64x8 log_low, log_a = log_wide(choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a), zero, &log_low);
+                add_weighted(&loss, a, terms.f);
+                add_weighted(&slope, a, terms.b);
+                add_weighted(&curvature, a, terms.h);
+                add_weighted(&entropy, a, add_f64(log_a, log_low));
+            }
+        }
+        sums->loss[i] = lane_total(loss) + (pairs->r[i] - pairs->r[i]);   /* NaN in the row is NaN, even without a target */
+        sums->slope[i] = lane_total(slope);
+        sums->curvature[i] = lane_total(curvature);
+        sums->entropy[i] = lane_total(entropy);
+    }
+}
+
+INLINE void write_element(char *p, enum element element, double value)
+{
+    float narrow = (float)value;
+    if (element == F64)
+        memcpy(p, &value, sizeof value);
+    else
+        memcpy(p, &narrow, sizeof narrow);
+}
+
+static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, char *const *hess, ptrdiff_t hess_step,
+                     enum element out_element, const struct target *target, double gamma, const double *z, int n_rows,
+                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
+                     const double *scale)
+{
+    const f64x8 zero = set_f64(0), one = set_f64(1);
+    double ones[BLOCK], c[BLOCK], index[BLOCK], fraction[BLOCK];
+    for (int i = 0; i < n_rows; i++)
+        ones[i] = 1;
+    softmax_rows_f64(pairs, n_rows, ones, ones, c, index, fraction);
+    for (int i = 0; i < n_rows; i++) {
+        f64x8 m = set_f64(pairs->m[i]), tail_low, magic = set_f64(MAGIC_f64 + index[i]), lowest = lowest_f64(set_f64(index[i]));
+        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
+        f64x8 slopes = set_f64(slope[i]), curvatures = set_f64(curvature[i]), scales = set_f64(scale[i]);
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            double logits[TILE], weights[TILE], results[TILE];
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
+            target_weights(target, i, first, n_tile, weights, NULL);
+            for (int which = 0; which < 2; which++) {
+                char *const *out = which ? hess : grad;
+                ptrdiff_t step = which ? hess_step : grad_step;
+                if (!out)
+                    continue;
+                for (int j = 0; j < n_tile; j += 8) {
+                    int n = at_most_8(n_tile - j);
+                    f64x8 a = load_part_f64(weights + j, n, 0), logit = load_part_f64(logits + j, n, 0);
+                    f64x8 p = mul_f64(exp_f64(sub_f64(logit, set_f64(c[i])), magic, lowest), set_f64(fraction[i]));
+                    f64x8 l = class_loss(m, logit, tail, tail_low);
+                    f64x8 q = choose_f64(less_f64(p, set_f64(0.5)), sub_f64(one, p),
+                                         sub_f64(zero, expm1_f64(sub_f64(zero, l))));
+                    struct focal terms = focal_terms(l, p, gamma);
+                    i64x8 absent = equal_f64(a, zero);
+                    f64x8 ab = choose_f64(absent, zero, mul_f64(a, terms.b)), ah = choose_f64(absent, zero, mul_f64(a, terms.h));
+                    f64x8 value = fma_f64(slopes, p, sub_f64(zero, ab));
+                    if (which) {
+                        f64x8 inner = fma_f64(set_f64(2 * z[i]), p, fnma_f64(curvatures, p, ah));
+                        value = fma_f64(mul_f64(slopes, p), q, fnma_f64(ah, q, mul_f64(p, inner)));
+                    }
+                    store_part_f64(results + j, n, mul_f64(value, scales));
+                }
+                for (int j = 0; j < n_tile; j++)
+                    write_element(out[i] + (first + j) * step, out_element, results[j]);
+            }
+        }
+    }
+}
+
+static void log_softmax(struct source x, char *const *out, ptrdiff_t out_step, int n_rows, ptrdiff_t n_classes,
+                        const struct pairs *pairs)
+{
+    for (int i = 0; i < n_rows; i++) {
+        f64x8 m = set_f64(pairs->m[i]), tail_low;
+        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            double logits[TILE], results[TILE];
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
+            for (int j = 0; j < n_tile; j += 8) {
+                int n = at_most_8(n_tile - j);
+                f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low);
+                store_part_f64(results + j, n, sub_f64(set_f64(0), l));
+            }
+            for (int j = 0; j < n_tile; j++)
+                write_element(out[i] + (first + j) * out_step, x.element == F64 ? F64 : F32, results[j]);
+        }
+    }
+}
+
+static void binary(const double *x, const double *a1, const double *a0, double gamma, int n_all, double *loss, double *grad,
+                   double *hess)
+{
+    const f64x8 zero = set_f64(0), one = set_f64(1);
+    for (int i = 0; i < n_all; i += 8) {
+        int n = at_most_8(n_all - i);
+        f64x8 logit = load_part_f64(x + i, n, 0), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0), low;
+        f64x8 size = abs_f64(logit), r = exp_full(sub_f64(zero, size)), near = log1p_wide(r, zero, &low);
+        /* The likelier class costs log1p(r) and has probability 1 / (1 + r), the other one abs(x) more and r times that. */
+        f64x8 far = add_wide(size, near, low), likely = div_f64(one, add_f64(one, r)), unlikely = mul_f64(r, likely);
+        near = add_f64(near, low);
+        i64x8 negative = less_f64(logit, zero);
+        f64x8 l1 = choose_f64(negative, far, near), l0 = choose_f64(negative, near, far);
+        f64x8 p1 = choose_f64(negative, unlikely, likely), p0 = choose_f64(negative, likely, unlikely);
+        struct focal terms1 = focal_terms(l1, p1, gamma), terms0 = focal_terms(l0, p0, gamma);
+        struct wide total = {zero, zero};
+        add_weighted(&total, w1, terms1.f);
+        add_weighted(&total, w0, terms0.f);
+        f64x8 value = add_f64(total.high, total.low);
+        value = choose_f64(less_f64(total.high, set_f64(INFINITY)), value, total.high);
+        store_part_f64(loss + i, n, add_f64(value, sub_f64(r, r)));
+        f64x8 b1 = mul_f64(w1, terms1.b), b0 = mul_f64(w0, terms0.b), h1 = mul_f64(w1, terms1.h), h0 = mul_f64(w0, terms0.h);
+        store_part_f64(grad + i, n, sub_f64(mul_f64(b0, p1), mul_f64(b1, p0)));
+        f64x8 spread = mul_f64(mul_f64(p1, p0), add_f64(b1, b0));
+        f64x8 bend = add_f64(mul_f64(h0, mul_f64(p1, p1)), mul_f64(h1, mul_f64(p0, p0)));
+        store_part_f64(hess + i, n, sub_f64(spread, bend));
+    }
+}
+
+/* -log(p), with inf for 0 and NaN below it; subnormals scaled into the logarithm's range. */
+INLINE f64x8 cost(f64x8 p, f64x8 p_low)
+{
+    f64x8 low, zero = set_f64(0);
+    i64x8 small = less_f64(p, set_f64(0x1p-1000));
+    f64x8 log_p = log_wide(choose_f64(small, mul_f64(p, set_f64(0x1p200)), p), choose_f64(small, zero, p_low), &low);
+    log_p = choose_f64(small, sub_f64(log_p, set_f64(200 * 0x1.62e42fefa39efp-1)), log_p);
+    f64x8 result = sub_f64(zero, add_f64(log_p, low));
+    result = choose_f64(equal_f64(p, zero), set_f64(INFINITY), result);
+    return choose_f64(less_f64(p, zero), set_f64(NAN), result);
+}
+
+static void bernoulli(const double *p, const double *a1, const double *a0, double eps, int n_all, double *loss, double *grad)
+{
+    const f64x8 zero = set_f64(0), one = set_f64(1);
+    for (int i = 0; i < n_all; i += 8) {
+        int n = at_most_8(n_all - i);
+        f64x8 given = load_part_f64(p + i, n, 0.5), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0);
+        f64x8 value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), given)), other_low;
+        f64x8 other = two_sum(one, sub_f64(zero, value), &other_low);
+        struct wide total = {zero, zero};
+        add_weighted(&total, w1, cost(value, zero));
+        add_weighted(&total, w0, cost(other, other_low));
+        f64x8 sum = add_f64(total.high, total.low);
+        store_part_f64(loss + i, n, choose_f64(less_f64(total.high, set_f64(INFINITY)), add_f64(sum, sub_f64(given, given)), total.high));
+        f64x8 up = choose_f64(equal_f64(w1, zero), zero, div_f64(w1, value)), down = choose_f64(equal_f64(w0, zero), zero, div_f64(w0, add_f64(other, other_low)));
+        store_part_f64(grad + i, n, choose_f64(equal_f64(given, given), choose_f64(equal_f64(value, given), sub_f64(down, up), zero), given));
+    }
+}
+
+/* The probability that a class's loss is taken of, and whether clipping left it alone. */
+INLINE f64x8 clipped(f64x8 x, double divisor, double eps, i64x8 *kept)
+{
+    f64x8 p = div_f64(x, set_f64(divisor)), value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), p));
+    *kept = equal_f64(p, value);
+    return value;
+}
+
+static void proba_loss(struct source x, const struct target *target, int logs, double eps, const double *divisor,
+                       int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+{
+    const f64x8 zero = set_f64(0);
+    for (int i = 0; i < n_rows; i++) {
+        struct wide loss = {zero, zero}, kept_weight = loss;
+        sums->lowest[i] = INFINITY;
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            double values[TILE], weights[TILE];
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values, 1);
+            target_weights(target, i, first, n_tile, weights, &sums->lowest[i]);
+            for (int j = 0; j < n_tile; j += 8) {
+                int n = at_most_8(n_tile - j);
+                f64x8 a = load_part_f64(weights + j, n, 0), v = load_part_f64(values + j, n, 0), term = sub_f64(zero, v);
+                i64x8 kept = equal_f64(v, v);
+                if (!logs)
+                    term = cost(clipped(v, normalized ? divisor[i] : 1, eps, &kept), zero);
+                add_weighted(&loss, a, term);
+                add_term(&kept_weight, choose_f64(kept, a, zero), zero);
+            }
+        }
+        sums->loss[i] = lane_total(loss);
+        sums->slope[i] = lane_total(kept_weight);
+    }
+}
+
+static void proba_gradient(struct source x, char *const *out, ptrdiff_t out_step, enum element out_element,
+                           const struct target *target, int logs, double eps, const double *divisor, int normalized,
+                           int n_rows, ptrdiff_t n_classes, const double *slope, const double *scale)
+{
+    const f64x8 zero = set_f64(0);
+    for (int i = 0; i < n_rows; i++) {
+        f64x8 shift = set_f64(normalized ? slope[i] / divisor[i] : 0), scales = set_f64(scale[i]);
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            double values[TILE], weights[TILE], results[TILE];
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values, 1);
+            target_weights(target, i, first, n_tile, weights, NULL);
+            for (int j = 0; j < n_tile; j += 8) {
+                int n = at_most_8(n_tile - j);
+                f64x8 a = load_part_f64(weights + j, n, 0), v = load_part_f64(values + j, n, 0), pull = a;
+                if (!logs) {
+                    i64x8 kept;
+                    clipped(v, normalized ? divisor[i] : 1, eps, &kept);
+                    pull = choose_f64(equal_f64(a, zero), zero, choose_f64(kept, div_f64(a, v), zero));
+                }
+                store_part_f64(results + j, n, mul_f64(sub_f64(shift, pull), scales));
+            }
+            for (int j = 0; j < n_tile; j++)
+                write_element(out[i] + (first + j) * out_step, out_element, results[j]);
+        }
+    }
+}
+
+static void minus_log(const double *p, const unsigned char *complement, double eps, ptrdiff_t n, double *out)
+{
+    for (ptrdiff_t i = 0; i < n; i += 8) {
+        int part = n - i < 8 ? (int)(n - i) : 8;
+        double flags[8] = {0};
+        for (int j = 0; j < part; j++)
+            flags[j] = complement[i + j];
+        f64x8 value = load_part_f64(p + i, part, 1), low;
+        value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), value));
+        i64x8 of_complement = less_f64(set_f64(0), load_f64(flags));
+        f64x8 start = choose_f64(of_complement, set_f64(1), value);
+        f64x8 minus = choose_f64(of_complement, sub_f64(set_f64(0), value), set_f64(0));
+        f64x8 x_low, x = two_sum(start, minus, &x_low), high = log_wide(x, x_low, &low);
+        store_part_f64(out + i, part, sub_f64(set_f64(0), add_f64(high, low)));
+    }
+}
