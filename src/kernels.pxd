@@ -37,7 +37,7 @@ cdef extern from "rows.h" nogil:
         double m[1]
         double r[1]
         double r_low[1]
-    struct target:
+    struct class_target:
         source source
         const int64_t *start
         const int64_t *index
@@ -59,21 +59,23 @@ cdef extern from "rows.h" nogil:
         void (*pair)(source, int, ptrdiff_t, pairs *) noexcept nogil
         void (*pair_binary)(const double *, int, pairs *) noexcept nogil
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
-        void (*target_loss)(const pairs *, const double *, int, double *, double *) noexcept nogil
-        void (*focal)(double, int, double *, double *, double *) noexcept nogil
-        void (*soft_loss)(source, const target *, double, int, ptrdiff_t, const pairs *, soft_sums *) noexcept nogil
-        void (*gradient)(source, char **, ptrdiff_t, const target *, int, ptrdiff_t, const pairs *, const double *,
+        void (*target_loss)(const pairs *, const double *, int, double *, double *, double *) noexcept nogil
+        void (*focal)(double, const double *, int, double *, double *, double *) noexcept nogil
+        void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *,
+                          soft_sums *) noexcept nogil
+        void (*gradient)(source, char **, ptrdiff_t, const class_target *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil
-        void (*elements)(source, char **, ptrdiff_t, char **, ptrdiff_t, element, const target *, double, const double *,
-                         int, ptrdiff_t, const pairs *, const double *, const double *, const double *) noexcept nogil
+        void (*elements)(source, char **, ptrdiff_t, char **, ptrdiff_t, element, const class_target *, double,
+                         const double *, int, ptrdiff_t, const pairs *, const double *, const double *, const double *) noexcept nogil
         void (*log_softmax)(source, char **, ptrdiff_t, int, ptrdiff_t, const pairs *) noexcept nogil
         void (*binary)(const double *, const double *, const double *, double, int, double *, double *,
                        double *) noexcept nogil
-        void (*bernoulli)(const double *, const double *, const double *, double, int, double *, double *) noexcept nogil
-        void (*proba_loss)(source, const target *, int, double, const double *, int, int, ptrdiff_t,
+        void (*bernoulli)(const double *, const double *, const double *, double, int, double *,
+                          double *) noexcept nogil
+        void (*proba_loss)(source, const class_target *, int, double, const double *, int, int, ptrdiff_t,
                            soft_sums *) noexcept nogil
-        void (*proba_gradient)(source, char **, ptrdiff_t, element, const target *, int, double, const double *, int, int,
-                               ptrdiff_t, const double *, const double *) noexcept nogil
+        void (*proba_gradient)(source, char **, ptrdiff_t, element, const class_target *, int, double, const double *,
+                               int, int, ptrdiff_t, const double *, const double *) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double *, double *, double *) noexcept nogil
         void (*minus_log)(const double *, const unsigned char *, double, ptrdiff_t, double *) noexcept nogil
         void (*add)(const double *, const double *, const double *, ptrdiff_t, exact_sum *, exact_sum *) noexcept nogil

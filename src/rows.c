@@ -90,7 +90,7 @@ INLINE f64x8 softmax_scale(struct wide e, f64x8 r, f64x8 r_low)
 #define ELEMENT_f32 F32
 
 /* The weights a_c of the classes [first, first + n) of row i; lowest, where given, takes in the elements of a dense target. */
-static void target_weights(const struct target *target, int i, ptrdiff_t first, int n, double *out, double *lowest);
+static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest);
 
 #define T f64
 #define C double
@@ -121,7 +121,7 @@ static void pair(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs 
     (x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
 }
 
-static void gradient(struct source x, char *const *out, ptrdiff_t out_step, const struct target *target, int n_rows,
+static void gradient(struct source x, char *const *out, ptrdiff_t out_step, const struct class_target *target, int n_rows,
                      ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
     (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, out_step, target, n_rows, n_classes, pairs, slope, scale);

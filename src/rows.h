@@ -32,7 +32,7 @@ struct pairs {
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is
  * NULL the entries start[i] to start[i + 1] of row i: value at class index, sorted. An integer code is one entry of 1. Label
  * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a step of 0. */
-struct target {
+struct class_target {
     struct source source;
     const int64_t *start, *index;
     const double *value;
@@ -61,27 +61,27 @@ struct kernels {
 
     void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
 
-    /* loss = (m - x_target) + log1p(r); off = the probability of all classes but the target's. */
+    /* loss = (m - x_target) + log1p(r); p and off: the probability of the target's class, and of all others. */
     void (*target_loss)(const struct pairs *pairs, const double *x_target, int n_rows, double *loss /* OUT */,
-                        double *off /* OUT */);
+                        double *p /* OUT */, double *off /* OUT */);
 
     /* Row losses into (1 - p)^gamma * loss, with their slope and curvature. */
-    void (*focal)(double gamma, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
+    void (*focal)(double gamma, const double *p, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
                   double *curvature /* OUT */);
 
     /* sum_c a_c (1 - p_c)^gamma (m - x_c + log1p(r)), terms with a_c = 0 left out, and its kin. */
-    void (*soft_loss)(struct source x, const struct target *target, double gamma, int n_rows, ptrdiff_t n_classes,
+    void (*soft_loss)(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
                       const struct pairs *pairs, struct soft_sums *sums /* OUT */);
 
     /* out_c = scale * (slope * softmax_c - a_c), with a of 0 where target is NULL; float64 for float64 logits, else float32.
      * out may be x. */
-    void (*gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct target *target, int n_rows,
+    void (*gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct class_target *target, int n_rows,
                      ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale);
 
     /* Gradient and diagonal of the Hessian with a focal factor, either may be NULL, written as `out_element`. z: the weight of
      * logsumexp^2, whose 2 z logsumexp is already in the slope. */
     void (*elements)(struct source x, char *const *grad, ptrdiff_t grad_step, char *const *hess, ptrdiff_t hess_step,
-                     enum element out_element, const struct target *target, double gamma, const double *z, int n_rows,
+                     enum element out_element, const struct class_target *target, double gamma, const double *z, int n_rows,
                      ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
                      const double *scale);
 
@@ -99,10 +99,10 @@ struct kernels {
 
     /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x over `divisor` (one a row), clipped to [eps, 1 - eps];
      * lowest as above. grad, where it is not NULL: scale times the derivative. */
-    void (*proba_loss)(struct source x, const struct target *target, int logs, double eps, const double *divisor,
+    void (*proba_loss)(struct source x, const struct class_target *target, int logs, double eps, const double *divisor,
                        int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
     void (*proba_gradient)(struct source x, char *const *out, ptrdiff_t out_step, enum element out_element,
-                           const struct target *target, int logs, double eps, const double *divisor, int normalized,
+                           const struct class_target *target, int logs, double eps, const double *divisor, int normalized,
                            int n_rows, ptrdiff_t n_classes, const double *slope, const double *scale);
 
     /* The sum, the smallest and the largest element of each row; a NaN shows in the sum. */

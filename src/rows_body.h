@@ -311,7 +311,7 @@ INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double
     }
 }
 
-static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct target *target, int n_rows,
+static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct class_target *target, int n_rows,
                          ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
     double c[BLOCK], index[BLOCK], fraction[BLOCK];

@@ -1,6 +1,6 @@
 /* C layer: the kernels that work on the terms of a loss, in float64 whatever the logits are. Included by rows.c. */
 
-static void target_weights(const struct target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
+static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
 {
     if (target->source.rows) {
         read_f64(target->source.rows[i] + first * target->source.step, target->source.step, target->source.element, n, out, 1);
@@ -48,21 +48,30 @@ static void pair_binary(const double *x, int n_rows, struct pairs *pairs)
     }
 }
 
-/* a + b + low, for a >= 0 and b >= 0; inf where a or b is. */
-INLINE f64x8 add_wide(f64x8 a, f64x8 b, f64x8 low)
+/* a + b + low with what rounding leaves, for a >= 0 and b >= 0; inf where a or b is. */
+INLINE f64x8 add_wide(f64x8 a, f64x8 b, f64x8 low, f64x8 *rest)
 {
-    f64x8 error, sum = two_sum(a, b, &error);
-    return choose_f64(less_f64(sum, set_f64(INFINITY)), add_f64(sum, add_f64(error, low)), sum);
+    f64x8 error, high = two_sum(a, b, &error), sum = fast_two_sum(high, add_f64(error, low), rest);
+    i64x8 finite = less_f64(high, set_f64(INFINITY));
+    *rest = choose_f64(finite, *rest, set_f64(0));
+    return choose_f64(finite, sum, high);
 }
 
 /* -log softmax of x in rows of maximum m and log1p(r) = tail. A difference of equal values is 0, infinities included. */
-INLINE f64x8 class_loss(f64x8 m, f64x8 x, f64x8 tail, f64x8 tail_low)
+INLINE f64x8 class_loss(f64x8 m, f64x8 x, f64x8 tail, f64x8 tail_low, f64x8 *rest)
 {
     f64x8 margin_low, margin = two_sum(m, sub_f64(set_f64(0), x), &margin_low);
     i64x8 equal = equal_f64(m, x);
     margin = choose_f64(equal, set_f64(0), margin);
     margin_low = choose_f64(equal, set_f64(0), margin_low);
-    return add_wide(margin, tail, add_f64(margin_low, tail_low));
+    return add_wide(margin, tail, add_f64(margin_low, tail_low), rest);
+}
+
+/* The probability of a class of loss l + rest: without the rest, its error would be l half-ulps. */
+INLINE f64x8 class_proba(f64x8 l, f64x8 rest)
+{
+    f64x8 p = exp_full(sub_f64(set_f64(0), l));
+    return fnma_f64(p, rest, p);
 }
 
 static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
@@ -76,30 +85,36 @@ static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
     }
 }
 
-static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *off)
+static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *p, double *off)
 {
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low;
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low, rest;
         f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
-        f64x8 value = class_loss(m, x, tail, low), minus = sub_f64(set_f64(0), value);
+        f64x8 value = class_loss(m, x, tail, low, &rest), minus = sub_f64(set_f64(0), value);
         store_part_f64(loss + i, n, value);
+        store_part_f64(p + i, n, class_proba(value, rest));
         store_part_f64(off + i, n, sub_f64(set_f64(0), expm1_f64(minus)));
     }
 }
 
-/* q^gamma for q in [0, 1]: by multiplication up to 4, else exp(gamma log q) with a wide logarithm. */
+INLINE int is_small_integer(double gamma)
+{
+    return gamma == 0 || gamma == 1 || gamma == 2 || gamma == 3 || gamma == 4;
+}
+
+/* q^gamma for q in [0, 1] and gamma >= 0: by multiplication up to 4, else exp(gamma log q) with a wide logarithm. */
 INLINE f64x8 power(f64x8 q, double gamma)
 {
-    if (gamma == 1 || gamma == 2 || gamma == 3 || gamma == 4) {
+    if (is_small_integer(gamma)) {
         f64x8 square = mul_f64(q, q);
-        return gamma == 1 ? q : gamma == 2 ? square : mul_f64(square, gamma == 3 ? q : square);
+        return gamma == 0 ? set_f64(1) : gamma == 1 ? q : gamma == 2 ? square : mul_f64(square, gamma == 3 ? q : square);
     }
     /* A small q is scaled into the range of the logarithm. */
     i64x8 small = less_f64(q, set_f64(0x1p-900));
     f64x8 low, log_q = log_wide(choose_f64(small, mul_f64(q, set_f64(0x1p200)), q), set_f64(0), &low);
     log_q = choose_f64(small, sub_f64(log_q, set_f64(200 * 0x1.62e42fefa39efp-1)), log_q);
-    f64x8 y = mul_f64(log_q, set_f64(gamma)), y_low = fma_f64(set_f64(gamma), low, fma_f64(log_q, set_f64(gamma), sub_f64(set_f64(0), y)));
+    f64x8 g = set_f64(gamma), y = mul_f64(log_q, g), y_low = fma_f64(g, low, fma_f64(log_q, g, sub_f64(set_f64(0), y)));
     f64x8 result = exp_full(y);
     result = fma_f64(result, y_low, result);
     return choose_f64(equal_f64(q, set_f64(0)), set_f64(0), result);
@@ -121,19 +136,20 @@ INLINE struct focal focal_terms(f64x8 l, f64x8 p, double gamma)
     i64x8 certain = equal_f64(q, zero), never = equal_f64(p, zero);
     f64x8 p_rho = choose_f64(never, zero, mul_f64(p, choose_f64(certain, one, div_f64(l, q))));
     f64x8 factor = power(q, gamma);
-    f64x8 lesser = choose_f64(certain, set_f64(gamma == 1 ? 1 : gamma > 1 ? 0 : INFINITY), div_f64(factor, q));
+    /* q^(gamma - 1) */
+    f64x8 lesser = is_small_integer(gamma) ? power(q, gamma - 1)
+                                           : choose_f64(certain, set_f64(gamma > 1 ? 0 : INFINITY), div_f64(factor, q));
     f64x8 bracket = sub_f64(sub_f64(l, set_f64(2)), mul_f64(set_f64(gamma - 1), p_rho));
     f64x8 h = mul_f64(mul_f64(set_f64(gamma), p), mul_f64(lesser, bracket));
     return (struct focal){mul_f64(factor, l), mul_f64(factor, fma_f64(set_f64(gamma), p_rho, one)),
                           choose_f64(never, zero, h)};
 }
 
-static void focal(double gamma, int n_rows, double *loss, double *slope, double *curvature)
+static void focal(double gamma, const double *p, int n_rows, double *loss, double *slope, double *curvature)
 {
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 l = load_part_f64(loss + i, n, 0);
-        struct focal terms = focal_terms(l, exp_full(sub_f64(set_f64(0), l)), gamma);
+        struct focal terms = focal_terms(load_part_f64(loss + i, n, 0), load_part_f64(p + i, n, 0), gamma);
         store_part_f64(loss + i, n, terms.f);
         store_part_f64(slope + i, n, terms.b);
         store_part_f64(curvature + i, n, terms.h);
@@ -168,7 +184,7 @@ INLINE void add_weighted(struct wide *sum, f64x8 a, f64x8 value)
     add_term(sum, choose_f64(absent, zero, product), choose_f64(absent, zero, choose_f64(finite, low, zero)));
 }
 
-static void soft_loss(struct source x, const struct target *target, double gamma, int n_rows, ptrdiff_t n_classes,
+static void soft_loss(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
                       const struct pairs *pairs, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
@@ -185,8 +201,8 @@ static void soft_loss(struct source x, const struct target *target, double gamma
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);
                 f64x8 a = load_part_f64(weights + j, n, 0);
-                f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low);
-                struct focal terms = focal_terms(l, gamma == 0 ? zero : exp_full(sub_f64(zero, l)), gamma);
+                f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
+                struct focal terms = focal_terms(l, gamma == 0 ? zero : class_proba(l, rest), gamma);
                 f64x8 log_low, log_a = log_wide(choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a), zero, &log_low);
                 add_weighted(&loss, a, terms.f);
                 add_weighted(&slope, a, terms.b);
@@ -211,17 +227,13 @@ INLINE void write_element(char *p, enum element element, double value)
 }
 
 static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, char *const *hess, ptrdiff_t hess_step,
-                     enum element out_element, const struct target *target, double gamma, const double *z, int n_rows,
+                     enum element out_element, const struct class_target *target, double gamma, const double *z, int n_rows,
                      ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
                      const double *scale)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
-    double ones[BLOCK], c[BLOCK], index[BLOCK], fraction[BLOCK];
-    for (int i = 0; i < n_rows; i++)
-        ones[i] = 1;
-    softmax_rows_f64(pairs, n_rows, ones, ones, c, index, fraction);
     for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), tail_low, magic = set_f64(MAGIC_f64 + index[i]), lowest = lowest_f64(set_f64(index[i]));
+        f64x8 m = set_f64(pairs->m[i]), tail_low;
         f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
         f64x8 slopes = set_f64(slope[i]), curvatures = set_f64(curvature[i]), scales = set_f64(scale[i]);
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
@@ -236,9 +248,8 @@ static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, ch
                     continue;
                 for (int j = 0; j < n_tile; j += 8) {
                     int n = at_most_8(n_tile - j);
-                    f64x8 a = load_part_f64(weights + j, n, 0), logit = load_part_f64(logits + j, n, 0);
-                    f64x8 p = mul_f64(exp_f64(sub_f64(logit, set_f64(c[i])), magic, lowest), set_f64(fraction[i]));
-                    f64x8 l = class_loss(m, logit, tail, tail_low);
+                    f64x8 a = load_part_f64(weights + j, n, 0), rest;
+                    f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest), p = class_proba(l, rest);
                     f64x8 q = choose_f64(less_f64(p, set_f64(0.5)), sub_f64(one, p),
                                          sub_f64(zero, expm1_f64(sub_f64(zero, l))));
                     struct focal terms = focal_terms(l, p, gamma);
@@ -270,7 +281,7 @@ static void log_softmax(struct source x, char *const *out, ptrdiff_t out_step, i
             read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);
-                f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low);
+                f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
                 store_part_f64(results + j, n, sub_f64(set_f64(0), l));
             }
             for (int j = 0; j < n_tile; j++)
@@ -288,7 +299,7 @@ static void binary(const double *x, const double *a1, const double *a0, double g
         f64x8 logit = load_part_f64(x + i, n, 0), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0), low;
         f64x8 size = abs_f64(logit), r = exp_full(sub_f64(zero, size)), near = log1p_wide(r, zero, &low);
         /* The likelier class costs log1p(r) and has probability 1 / (1 + r), the other one abs(x) more and r times that. */
-        f64x8 far = add_wide(size, near, low), likely = div_f64(one, add_f64(one, r)), unlikely = mul_f64(r, likely);
+        f64x8 rest, far = add_wide(size, near, low, &rest), likely = div_f64(one, add_f64(one, r)), unlikely = mul_f64(r, likely);
         near = add_f64(near, low);
         i64x8 negative = less_f64(logit, zero);
         f64x8 l1 = choose_f64(negative, far, near), l0 = choose_f64(negative, near, far);
@@ -331,10 +342,12 @@ static void bernoulli(const double *p, const double *a1, const double *a0, doubl
         struct wide total = {zero, zero};
         add_weighted(&total, w1, cost(value, zero));
         add_weighted(&total, w0, cost(other, other_low));
-        f64x8 sum = add_f64(total.high, total.low);
-        store_part_f64(loss + i, n, choose_f64(less_f64(total.high, set_f64(INFINITY)), add_f64(sum, sub_f64(given, given)), total.high));
-        f64x8 up = choose_f64(equal_f64(w1, zero), zero, div_f64(w1, value)), down = choose_f64(equal_f64(w0, zero), zero, div_f64(w0, add_f64(other, other_low)));
-        store_part_f64(grad + i, n, choose_f64(equal_f64(given, given), choose_f64(equal_f64(value, given), sub_f64(down, up), zero), given));
+        f64x8 sum = add_f64(add_f64(total.high, total.low), sub_f64(given, given));
+        store_part_f64(loss + i, n, choose_f64(less_f64(total.high, set_f64(INFINITY)), sum, total.high));
+        f64x8 up = choose_f64(equal_f64(w1, zero), zero, div_f64(w1, value));
+        f64x8 down = choose_f64(equal_f64(w0, zero), zero, div_f64(w0, add_f64(other, other_low)));
+        f64x8 slope = choose_f64(equal_f64(value, given), sub_f64(down, up), zero);
+        store_part_f64(grad + i, n, choose_f64(equal_f64(given, given), slope, given));
     }
 }
 
@@ -346,7 +359,7 @@ INLINE f64x8 clipped(f64x8 x, double divisor, double eps, i64x8 *kept)
     return value;
 }
 
-static void proba_loss(struct source x, const struct target *target, int logs, double eps, const double *divisor,
+static void proba_loss(struct source x, const struct class_target *target, int logs, double eps, const double *divisor,
                        int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
@@ -374,7 +387,7 @@ static void proba_loss(struct source x, const struct target *target, int logs, d
 }
 
 static void proba_gradient(struct source x, char *const *out, ptrdiff_t out_step, enum element out_element,
-                           const struct target *target, int logs, double eps, const double *divisor, int normalized,
+                           const struct class_target *target, int logs, double eps, const double *divisor, int normalized,
                            int n_rows, ptrdiff_t n_classes, const double *slope, const double *scale)
 {
     const f64x8 zero = set_f64(0);

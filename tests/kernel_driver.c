@@ -1,5 +1,6 @@
 /* Runs the kernels of one instruction set on rows read from standard input and writes all results, for test_bits.py. */
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,20 +22,23 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         int n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
         const char *rows[BLOCK];
         char *results[BLOCK];
-        double x_target[BLOCK], scale[BLOCK], ones[BLOCK], loss[BLOCK], off[BLOCK], mass[BLOCK], lowest[BLOCK];
+        double x_target[BLOCK], scale[BLOCK], ones[BLOCK], loss[BLOCK], off[BLOCK], hess[BLOCK], z[BLOCK];
         double one = 1;
+        int64_t zeros[BLOCK] = {0};
         for (int i = 0; i < n; i++) {
             rows[i] = data + (size_t)(first + i) * row_bytes;
             results[i] = out + (size_t)(first + i) * row_bytes;
-            x_target[i] = element == F64 ? *(const double *)rows[i] : *(const float *)rows[i];
+            z[i] = 0.5;
             scale[i] = 1.0 / (1 + i);
             ones[i] = 1;
         }
         struct source x = {rows, (ptrdiff_t)size, element};
-        struct soft_target target = {x, &one, 0};
+        struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, 0.9, 0.01};
+        struct soft_sums sums;
         struct pairs pairs;
+        kernels->gather(x, zeros, n, x_target);
         kernels->pair(x, n, n_classes, &pairs);
-        kernels->target_loss(&pairs, x_target, n, loss, off);
+        kernels->target_loss(&pairs, x_target, n, loss, hess, off);
         kernels->gradient(x, results, (ptrdiff_t)size, NULL, n, n_classes, &pairs, ones, scale);
         for (int i = 0; i < n; i++) {
             double values[4] = {pairs.m[i], pairs.r[i], loss[i], off[i]};
@@ -45,11 +49,25 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             if (loss[i] == loss[i])
                 fwrite(results[i], row_bytes, 1, stdout);
         }
-        kernels->soft_loss(x, &target, n, n_classes, &pairs, loss, mass, lowest);
-        kernels->minus_log(scale, (const unsigned char *)"\0\1\0\1\0\1\0\1", 1e-9, n < 8 ? n : 8, off);
+        kernels->soft_loss(x, &target, 2.5, n, n_classes, &pairs, &sums);
+        kernels->elements(x, NULL, 0, results, (ptrdiff_t)size, element, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
+                          sums.curvature, scale);
         for (int i = 0; i < n; i++)
-            if (loss[i] == loss[i])
-                fwrite(&loss[i], sizeof loss[i], 1, stdout);
+            if (pairs.r[i] == pairs.r[i] && fabs(sums.loss[i]) < 1e300) {
+                double values[4] = {sums.loss[i], sums.slope[i], sums.curvature[i], sums.entropy[i]};
+                fwrite(values, sizeof values, 1, stdout);
+                fwrite(results[i], row_bytes, 1, stdout);
+            }
+        kernels->binary(x_target, scale, ones, 1.5, n, loss, off, hess);
+        for (int i = 0; i < n; i++)
+            if (fabs(loss[i]) < 1e300) {
+                double values[3] = {loss[i], off[i], hess[i]};
+                fwrite(values, sizeof values, 1, stdout);
+            }
+        kernels->bernoulli(scale, scale, ones, 1e-9, n, loss, off);
+        fwrite(loss, sizeof loss[0], (size_t)n, stdout);
+        fwrite(off, sizeof off[0], (size_t)n, stdout);
+        kernels->minus_log(scale, (const unsigned char *)"\0\1\0\1\0\1\0\1", 1e-9, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }
     free(data);

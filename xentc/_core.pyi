@@ -38,9 +38,9 @@ def softmax_loss(
     narrow: bool = False,
     bfloat16: bool = False,
     ignore_index: int | None = None,
-    label_smoothing: float = 0,
-    z_loss: float = 0,
-    focal_gamma: float = 0,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    focal_gamma: float = 0.0,
     entropy: bool = False,
 ) -> int: ...
 def proba_loss(
@@ -59,8 +59,8 @@ def proba_loss(
     narrow: bool = False,
     bfloat16: bool = False,
     ignore_index: int | None = None,
-    label_smoothing: float = 0,
-    eps: float = 0,
+    label_smoothing: float = 0.0,
+    eps: float = 0.0,
     normalized: bool = False,
     logs: bool = False,
 ) -> tuple[int, int]: ...
@@ -80,8 +80,8 @@ def binary_loss(
     narrow: bool = False,
     bfloat16: bool = False,
     bfloat16_target: bool = False,
-    label_smoothing: float = 0,
-    focal_gamma: float = 0,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
 ) -> tuple[int, int]: ...
 def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int, *, bfloat16: bool = False) -> None: ...
 def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int, *, bfloat16: bool = False) -> None: ...

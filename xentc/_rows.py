@@ -143,9 +143,9 @@ def element_loss(
             _raise_bad_element(int(np.argmax((floats.array < 0) | (floats.array > 1))), floats.array, name, "from 0 to 1")
     losses: np.ndarray | None = np.empty(array.shape, floats.result) if reduction == "none" else None
     bad, bad_proba = _core.binary_loss(
-        array, t, weights["pos_weight"], weights["sample_weight"], losses, grad.array, hess.array, denominator, state, threads,
-        eps=eps, narrow=floats.result is np.float32, bfloat16=bits, bfloat16_target=target_bits, label_smoothing=smoothing,
-        focal_gamma=focal_gamma,
+        array, t, weights["pos_weight"], weights["sample_weight"], losses, grad.array, hess.array, denominator, state,
+        threads, eps=eps, narrow=floats.result is np.float32, bfloat16=bits, bfloat16_target=target_bits,
+        label_smoothing=smoothing, focal_gamma=focal_gamma,
     )
     if bad >= 0:
         _raise_bad_element(bad, _validation.as_array(target, "target"), "target", "from 0 to 1")

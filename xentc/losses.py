@@ -73,32 +73,38 @@ class _KlOptions(_Options, total=False):
 @overload
 def cross_entropy(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Reduced = "mean", return_grad: Literal[False] = False, return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
+    reduction: Reduced = "mean", return_grad: Literal[False] = False,
+    return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
 ) -> float: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Reduced = "mean", return_grad: Literal[True], return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
+    reduction: Reduced = "mean", return_grad: Literal[True],
+    return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
 ) -> tuple[float, np.ndarray]: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Reduced = "mean", return_hess: Literal[True], return_grad: bool = False, **options: Unpack[_CrossEntropyOptions]
+    reduction: Reduced = "mean", return_hess: Literal[True],
+    return_grad: bool = False, **options: Unpack[_CrossEntropyOptions]
 ) -> tuple[float, np.ndarray, np.ndarray]: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Literal["none"], return_grad: Literal[False] = False, return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
+    reduction: Literal["none"], return_grad: Literal[False] = False,
+    return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
 ) -> np.ndarray: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Literal["none"], return_grad: Literal[True], return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
+    reduction: Literal["none"], return_grad: Literal[True],
+    return_hess: Literal[False] = False, **options: Unpack[_CrossEntropyOptions]
 ) -> tuple[np.ndarray, np.ndarray]: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Literal["none"], return_hess: Literal[True], return_grad: bool = False, **options: Unpack[_CrossEntropyOptions]
+    reduction: Literal["none"], return_hess: Literal[True],
+    return_grad: bool = False, **options: Unpack[_CrossEntropyOptions]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def cross_entropy(
     logits: ArrayLike,
@@ -139,7 +145,8 @@ def cross_entropy(
     ignore_index : int, optional
         Rows with this code count for nothing, whatever they hold: padded tokens, say. Integer targets only.
     z_loss : float
-        Adds ``z_loss * logsumexp ** 2`` to each row's loss, which keeps the logits from drifting. It weighs what the row does.
+        Adds ``z_loss * logsumexp ** 2`` to each row's loss, which keeps the logits from drifting; it weighs what the row
+        does.
     focal_gamma : float
         Focal loss: each class's term is multiplied by ``(1 - p) ** focal_gamma``; 0 is plain cross-entropy.
     axis : int
@@ -234,32 +241,38 @@ def _softmax_loop(*arguments: Any, **options: Any) -> tuple[int, int]:
 @overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Reduced = "mean", return_grad: Literal[False] = False, return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
+    reduction: Reduced = "mean", return_grad: Literal[False] = False,
+    return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
 ) -> float: ...
 @overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Reduced = "mean", return_grad: Literal[True], return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
+    reduction: Reduced = "mean", return_grad: Literal[True],
+    return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
 ) -> tuple[float, np.ndarray]: ...
 @overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Reduced = "mean", return_hess: Literal[True], return_grad: bool = False, **options: Unpack[_LogitOptions]
+    reduction: Reduced = "mean", return_hess: Literal[True],
+    return_grad: bool = False, **options: Unpack[_LogitOptions]
 ) -> tuple[float, np.ndarray, np.ndarray]: ...
 @overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Literal["none"], return_grad: Literal[False] = False, return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
+    reduction: Literal["none"], return_grad: Literal[False] = False,
+    return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
 ) -> np.ndarray: ...
 @overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Literal["none"], return_grad: Literal[True], return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
+    reduction: Literal["none"], return_grad: Literal[True],
+    return_hess: Literal[False] = False, **options: Unpack[_LogitOptions]
 ) -> tuple[np.ndarray, np.ndarray]: ...
 @overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike, target: ArrayLike, *,
-    reduction: Literal["none"], return_hess: Literal[True], return_grad: bool = False, **options: Unpack[_LogitOptions]
+    reduction: Literal["none"], return_hess: Literal[True],
+    return_grad: bool = False, **options: Unpack[_LogitOptions]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 def binary_cross_entropy_with_logits(
     logits: ArrayLike,

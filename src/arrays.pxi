@@ -1,0 +1,99 @@
+# Cython layer: NumPy arrays of any layout as rows of classes.
+
+cdef struct view:
+    # An array of any number of dimensions, in C order; neighbouring dimensions that step alike are one.
+    char *data
+    element element
+    int ndim
+    Py_ssize_t shape[MAX_DIMS]
+    Py_ssize_t stride[MAX_DIMS]
+
+
+cdef inline char *at(const view *v, Py_ssize_t i) noexcept nogil:
+    cdef char *p = v.data
+    cdef int d = v.ndim - 1
+    if d == 0:
+        return p + i * v.stride[0]
+    while d >= 0:
+        p += (i % v.shape[d]) * v.stride[d]
+        i //= v.shape[d]
+        d -= 1
+    return p
+
+
+cdef element element_of(const char *fmt, Py_ssize_t size) except ELEMENTS:
+    cdef bytes kind = fmt[:1] if fmt != NULL else b"B"
+    if kind == b"d":
+        return F64
+    if kind == b"f":
+        return F32
+    if kind == b"e":
+        return F16
+    if kind in b"bhilqn":
+        return {1: I8, 2: I16, 4: I32, 8: I64}[size]
+    if kind in b"BHILQN?":
+        return {1: U8, 2: U16, 4: U32, 8: U64}[size]
+    raise TypeError(f"no loop for elements of format {fmt}")
+
+
+@cython.internal
+cdef class Rows:
+    """A buffer held for the time of a call; its last axis may be split off as the class axis."""
+    cdef Py_buffer buffer
+    cdef view view
+    cdef Py_ssize_t size              # rows
+    cdef Py_ssize_t n_classes
+    cdef Py_ssize_t step              # bytes between classes
+
+    def __cinit__(self, array, bint with_classes=False, bint writable=False, bint bfloat16=False):
+        PyObject_GetBuffer(array, &self.buffer, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        cdef Py_buffer *b = &self.buffer
+        cdef int d, last = b.ndim - with_classes
+        self.view.data = <char *>b.buf
+        self.view.element = BF16 if bfloat16 else element_of(b.format, b.itemsize)   # bfloat16 comes as its bits
+        self.n_classes = b.shape[last] if with_classes else 1
+        self.step = b.strides[last] if with_classes else 0
+        self.size = 1
+        self.view.ndim = 0
+        for d in range(last):
+            self.size *= b.shape[d]
+            if b.shape[d] == 1:
+                continue
+            if self.view.ndim and self.view.stride[self.view.ndim - 1] == b.shape[d] * b.strides[d]:
+                self.view.shape[self.view.ndim - 1] *= b.shape[d]
+                self.view.stride[self.view.ndim - 1] = b.strides[d]
+            else:
+                self.view.shape[self.view.ndim] = b.shape[d]
+                self.view.stride[self.view.ndim] = b.strides[d]
+                self.view.ndim += 1
+        if self.view.ndim == 0:
+            self.view.ndim, self.view.shape[0], self.view.stride[0] = 1, 1, 0
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.buffer)         # does nothing for a buffer that was never filled
+
+
+cdef inline void write_real(char *p, element kind, double value) noexcept nogil:
+    if kind == F64:
+        (<double *>p)[0] = value
+    else:
+        (<float *>p)[0] = <float>value
+
+
+cdef inline int64_t read_code(const char *p, element kind) noexcept nogil:
+    # What no int64 holds becomes one that is no code.
+    if kind == I64:
+        return (<const int64_t *>p)[0]
+    if kind == I32:
+        return (<const int32_t *>p)[0]
+    if kind == U8:
+        return (<const uint8_t *>p)[0]
+    if kind == I8:
+        return (<const int8_t *>p)[0]
+    if kind == I16:
+        return (<const int16_t *>p)[0]
+    if kind == U16:
+        return (<const uint16_t *>p)[0]
+    if kind == U32:
+        return (<const uint32_t *>p)[0]
+    return <int64_t>min((<const uint64_t *>p)[0], <uint64_t>INT64_MAX)

@@ -1,0 +1,487 @@
+# Cython layer: the loops over blocks of rows, one a family of losses, and how their blocks are dealt to threads.
+
+cdef struct job:
+    Py_ssize_t n_rows
+    Py_ssize_t n_classes
+    Py_ssize_t n_codes                # n_classes, or 2 where a single logit or probability stands for two classes
+    view x                            # IN   logits or probabilities
+    Py_ssize_t x_step
+    view target                       # IN   codes, or soft targets with classes
+    Py_ssize_t target_step
+    bint soft                         # the target is dense or sparse probabilities
+    const int64_t *entries            # IN   sparse: row i has the entries entries[i] to entries[i + 1]
+    const int64_t *indices            # IN   their classes
+    const double *values              # IN   and weights; NULL: 1, and the indices are the target, of a multilabel row
+    bint has_ignore
+    int64_t ignore_index
+    const double *class_weight        # IN   n_codes of them, or one with a step of 0
+    int class_weight_step
+    view sample_weight                # IN   float64, broadcast to the rows
+    view pos_weight                   # IN   the same, of binary targets
+    double keep                       # label smoothing: a target t becomes keep * t + uniform
+    double uniform
+    double gamma
+    double z
+    bint entropy                      # add sum t log t
+    bint logs                         # x are log-probabilities
+    bint normalized                   # rows of x are divided by their sums
+    double denominator                # of the derivatives
+    double eps                        # probabilities are clipped to [eps, 1 - eps]
+    double tolerance                  # of a row's sum
+    char *losses                      # OUT  one a row, contiguous, or NULL
+    element loss_element
+    view grad                         # OUT  where data is not NULL
+    Py_ssize_t grad_step
+    view hess                         # OUT  where data is not NULL
+    Py_ssize_t hess_step
+
+
+cdef struct gathered:
+    exact_sum total
+    exact_sum total_weight
+    Py_ssize_t bad_row                # the first row with an invalid target, or n_rows
+    Py_ssize_t bad_proba              # the first row with a probability outside [0, 1], or n_rows
+    double lowest                     # of the probabilities
+    double highest
+    bint not_finite
+    bint sums_differ                  # some row's probabilities do not sum to one
+
+
+ctypedef void (*block_loop)(const job *, Py_ssize_t, int, gathered *) noexcept nogil
+
+
+cdef void fill_rows(const view *v, Py_ssize_t first, int n, const char **rows) noexcept nogil:
+    cdef int i
+    for i in range(n):
+        rows[i] = at(v, first + i)
+
+
+cdef struct rows_of_target:
+    # The targets and weights of a block. A row's loss counts `weight` times, and `share` in the mean's denominator.
+    int64_t code[BLOCK]
+    double weight[BLOCK]
+    double share[BLOCK]
+    bint ignored[BLOCK]
+    row_pointer rows[BLOCK]
+    int64_t start[BLOCK + 1]
+    class_target target
+
+
+cdef double ONE = 1
+
+
+cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_of_target *t, gathered *g) noexcept nogil:
+    # A label is read once: another thread may be writing the array. The class weight of a plain code is the row's; in all
+    # other targets each class has its own.
+    cdef int i
+    cdef int64_t code
+    cdef double sample_weight
+    t.target = [[NULL, 0, F64], t.start, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
+    if not one_hot:
+        t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
+    for i in range(n):
+        sample_weight = (<const double *>at(&j.sample_weight, first + i))[0]
+        t.ignored[i] = sample_weight == 0
+        t.weight[i] = t.share[i] = sample_weight
+        if j.soft:
+            continue
+        t.start[i] = i
+        code = read_code(at(&j.target, first + i), j.target.element)
+        if j.has_ignore and code == j.ignore_index:
+            code = 0
+            t.ignored[i] = True
+        elif not 0 <= code < j.n_codes:
+            code = 0
+            g.bad_row = min(g.bad_row, first + i)
+        t.code[i] = code
+        t.share[i] = j.class_weight[code * j.class_weight_step] * sample_weight
+        if one_hot:
+            t.weight[i] = t.share[i]
+        if t.ignored[i]:
+            t.weight[i] = t.share[i] = 0
+    t.start[n] = n
+    if j.soft and j.entries != NULL:
+        t.target.start, t.target.index, t.target.value, t.target.value_step = &j.entries[first], j.indices, j.values, 1
+    elif j.soft:
+        fill_rows(&j.target, first, n, t.rows)
+        t.target.source = [t.rows, j.target_step, j.target.element]
+
+
+cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, const rows_of_target *t,
+                      gathered *g) noexcept nogil:
+    # Row losses in their own precision into the sums and, weighted, into the output.
+    cdef int i
+    cdef double weighted
+    for i in range(n):
+        if t.ignored[i]:
+            loss[i] = 0
+        elif j.loss_element == F32:
+            loss[i] = <float>loss[i]
+        if isnan(loss[i]):
+            loss[i] = NAN             # one bit pattern
+        if j.losses != NULL:
+            weighted = 0 if t.weight[i] == 0 and not isnan(loss[i]) else t.weight[i] * loss[i]
+            write_real(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element, weighted)
+    KERNELS.add(loss, t.weight, t.share, n, &g.total, &g.total_weight)
+
+
+cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale) noexcept nogil:
+    cdef int i
+    for i in range(n):
+        scale[i] = 0 if t.ignored[i] or j.denominator == 0 else t.weight[i] / j.denominator
+
+
+cdef void finish_derivative(const job *j, int n, row_pointer *rows, Py_ssize_t step, element kind, const double *loss,
+                            const rows_of_target *t) noexcept nogil:
+    # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN.
+    cdef int i
+    cdef Py_ssize_t c
+    for i in range(n):
+        if t.ignored[i] or j.denominator == 0:
+            for c in range(j.n_classes):
+                write_real(<char *>rows[i] + c * step, kind, 0)
+        elif isnan(loss[i]):
+            for c in range(j.n_classes):
+                write_real(<char *>rows[i] + c * step, kind, NAN)
+
+
+cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef rows_of_target t
+    cdef double[BLOCK] zero
+    load_target(j, first, n, True, &t, g)
+    memset(zero, 0, sizeof(zero))
+    KERNELS.add(zero, t.weight, t.share, n, &g.total, &g.total_weight)
+
+
+cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef rows_of_target t
+    cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
+    cdef source x = [rows, j.x_step, j.x.element]
+    cdef pairs row_pairs
+    cdef soft_sums sums
+    cdef double[BLOCK] x_target, p, off, plain, z, lse, scale
+    cdef bint binary = j.n_codes != j.n_classes
+    cdef bint one_hot = not j.soft and j.uniform == 0
+    cdef element kind = F64 if j.x.element == F64 else F32
+    cdef int i
+    load_target(j, first, n, one_hot, &t, g)
+    fill_rows(&j.x, first, n, rows)
+    if binary:
+        memset(t.start, 0, sizeof(t.start))
+        KERNELS.gather(x, t.start, n, x_target)
+        KERNELS.pair_binary(x_target, n, &row_pairs)
+        for i in range(n):
+            if t.code[i] == 0:
+                x_target[i] = 0
+    else:
+        KERNELS.pair(x, n, j.n_classes, &row_pairs)
+        if one_hot:
+            KERNELS.gather(x, t.code, n, x_target)
+    if one_hot:
+        KERNELS.target_loss(&row_pairs, x_target, n, sums.loss, p, off)
+        if j.gamma != 0:
+            KERNELS.focal(j.gamma, p, n, sums.loss, sums.slope, sums.curvature)
+        else:
+            for i in range(n):
+                sums.slope[i], sums.curvature[i] = 1, 0
+    else:
+        KERNELS.soft_loss(x, &t.target, j.gamma, n, j.n_classes, &row_pairs, &sums)
+        for i in range(n):
+            if sums.lowest[i] < 0:
+                g.bad_row = min(g.bad_row, first + i)
+            if j.entropy:
+                sums.loss[i] += sums.entropy[i]
+    for i in range(n):
+        plain[i] = sums.slope[i]
+        z[i] = lse[i] = 0
+    if j.z != 0:
+        KERNELS.logsumexp(&row_pairs, n, lse)
+        for i in range(n):
+            # The row's class weight is in its weight, or in its terms: then it must be in this one too.
+            z[i] = j.z if one_hot or j.soft else j.z * j.class_weight[t.code[i] * j.class_weight_step]
+            sums.loss[i] += z[i] * lse[i] * lse[i]
+            sums.slope[i] += 2 * z[i] * lse[i]
+    finish_rows(j, first, n, sums.loss, &t, g)
+    if j.grad.data == NULL and j.hess.data == NULL:
+        return
+    set_scale(j, n, &t, scale)
+    if j.hess.data != NULL:
+        fill_rows(&j.hess, first, n, hess_rows)
+        KERNELS.elements(x, NULL, 0, <char **>hess_rows, j.hess_step, kind, &t.target, j.gamma, z, n, j.n_classes,
+                         &row_pairs, sums.slope, sums.curvature, scale)
+        finish_derivative(j, n, hess_rows, j.hess_step, kind, sums.loss, &t)
+    if j.grad.data == NULL:
+        return
+    fill_rows(&j.grad, first, n, grad_rows)
+    if j.gamma == 0 or one_hot:
+        KERNELS.gradient(x, <char **>grad_rows, j.grad_step, NULL if one_hot else &t.target, n, j.n_classes, &row_pairs,
+                         sums.slope, scale)
+    else:
+        KERNELS.elements(x, <char **>grad_rows, j.grad_step, NULL, 0, kind, &t.target, j.gamma, z, n, j.n_classes,
+                         &row_pairs, sums.slope, sums.curvature, scale)
+    if one_hot:
+        for i in range(n):
+            write_real(<char *>grad_rows[i] + t.code[i] * j.grad_step, kind,
+                       (2 * z[i] * lse[i] * p[i] - plain[i] * off[i]) * scale[i])
+    finish_derivative(j, n, grad_rows, j.grad_step, kind, sums.loss, &t)
+
+
+cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    # Elements are rows of one class; the target and pos_weight are of their shape.
+    cdef rows_of_target t
+    cdef row_pointer[BLOCK] rows
+    cdef source x = [rows, 0, j.x.element]
+    cdef double[BLOCK] value, given, a1, a0, loss, grad, hess, scale
+    cdef element kind = F64 if j.x.element == F64 else F32
+    cdef double smooth
+    cdef int i
+    memset(t.start, 0, sizeof(t.start))
+    fill_rows(&j.target, first, n, t.rows)
+    KERNELS.gather([t.rows, 0, j.target.element], t.start, n, given)
+    fill_rows(&j.x, first, n, rows)
+    KERNELS.gather(x, t.start, n, value)
+    for i in range(n):
+        t.weight[i] = t.share[i] = (<const double *>at(&j.sample_weight, first + i))[0]
+        t.ignored[i] = t.weight[i] == 0
+        if given[i] < 0 or given[i] > 1:
+            g.bad_row = min(g.bad_row, first + i)
+        if j.eps >= 0 and (value[i] < 0 or value[i] > 1):
+            g.bad_proba = min(g.bad_proba, first + i)
+        smooth = j.keep * given[i] + j.uniform
+        a1[i] = (<const double *>at(&j.pos_weight, first + i))[0] * smooth
+        a0[i] = 1 - smooth
+    if j.eps >= 0:
+        KERNELS.bernoulli(value, a1, a0, j.eps, n, loss, grad)
+    else:
+        KERNELS.binary(value, a1, a0, j.gamma, n, loss, grad, hess)
+    finish_rows(j, first, n, loss, &t, g)
+    set_scale(j, n, &t, scale)
+    if j.hess.data != NULL:
+        fill_rows(&j.hess, first, n, rows)
+        for i in range(n):
+            write_real(<char *>rows[i], kind, hess[i] * scale[i])
+        finish_derivative(j, n, rows, 0, kind, loss, &t)
+    if j.grad.data != NULL:
+        fill_rows(&j.grad, first, n, rows)
+        for i in range(n):
+            write_real(<char *>rows[i], kind, grad[i] * scale[i])
+        finish_derivative(j, n, rows, 0, kind, loss, &t)
+
+
+cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    # Probabilities or their logarithms instead of logits.
+    cdef rows_of_target t
+    cdef row_pointer[BLOCK] rows, grad_rows
+    cdef source x = [rows, j.x_step, j.x.element]
+    cdef soft_sums sums
+    cdef double[BLOCK] total, lowest, highest, scale
+    cdef element kind = F64 if j.x.element == F64 else F32
+    cdef int i
+    load_target(j, first, n, False, &t, g)
+    fill_rows(&j.x, first, n, rows)
+    for i in range(n):
+        total[i] = 1
+    if not j.logs:
+        KERNELS.range(x, n, j.n_classes, total, lowest, highest)
+        for i in range(n):
+            if not t.ignored[i] and (lowest[i] < 0 or (not j.normalized and highest[i] > 1)):
+                g.bad_proba = min(g.bad_proba, first + i)
+    KERNELS.proba_loss(x, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
+    for i in range(n):
+        if sums.lowest[i] < 0:
+            g.bad_row = min(g.bad_row, first + i)
+        if not j.logs and isnan(total[i]):
+            sums.loss[i] = NAN
+    finish_rows(j, first, n, sums.loss, &t, g)
+    if j.grad.data == NULL:
+        return
+    set_scale(j, n, &t, scale)
+    fill_rows(&j.grad, first, n, grad_rows)
+    KERNELS.proba_gradient(x, <char **>grad_rows, j.grad_step, kind, &t.target, j.logs, j.eps, total, j.normalized, n,
+                           j.n_classes, sums.slope, scale)
+    finish_derivative(j, n, grad_rows, j.grad_step, kind, sums.loss, &t)
+
+
+cdef bint has_nan(const job *j, const char *row) noexcept nogil:
+    cdef int64_t zero = 0
+    cdef double value
+    cdef Py_ssize_t c
+    cdef row_pointer p
+    for c in range(j.n_classes):
+        p = row + c * j.x_step
+        KERNELS.gather([&p, 0, j.x.element], &zero, 1, &value)
+        if isnan(value):
+            return True
+    return False
+
+
+cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef row_pointer[BLOCK] rows
+    cdef pairs row_pairs
+    cdef double[BLOCK] lse
+    cdef int i
+    fill_rows(&j.x, first, n, rows)
+    KERNELS.pair([rows, j.x_step, j.x.element], n, j.n_classes, &row_pairs)
+    KERNELS.logsumexp(&row_pairs, n, lse)
+    for i in range(n):
+        if isinf(row_pairs.m[i]) and not has_nan(j, rows[i]):
+            lse[i] = row_pairs.m[i]
+        write_real(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element,
+                   NAN if isnan(lse[i]) else lse[i])
+
+
+cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef row_pointer[BLOCK] rows, out_rows
+    cdef source x = [rows, j.x_step, j.x.element]
+    cdef pairs row_pairs
+    cdef double[BLOCK] one
+    cdef element kind = F64 if j.x.element == F64 else F32
+    cdef int i
+    cdef Py_ssize_t c
+    fill_rows(&j.x, first, n, rows)
+    fill_rows(&j.grad, first, n, out_rows)
+    KERNELS.pair(x, n, j.n_classes, &row_pairs)
+    for i in range(n):
+        one[i] = 1
+    if j.logs:
+        KERNELS.log_softmax(x, <char **>out_rows, j.grad_step, n, j.n_classes, &row_pairs)
+    else:
+        KERNELS.gradient(x, <char **>out_rows, j.grad_step, NULL, n, j.n_classes, &row_pairs, one, one)
+    for i in range(n):
+        if isnan(row_pairs.r[i]):
+            for c in range(j.n_classes):
+                write_real(<char *>out_rows[i] + c * j.grad_step, kind, NAN)
+
+
+cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t stop, gathered *g,
+                          Py_ssize_t i) noexcept nogil:
+    # The loss of a row of a multilabel target: the sum of -log p over its codes, in twice the working precision.
+    cdef double[BLOCK] p, term
+    cdef unsigned char[BLOCK] complement
+    cdef row_pointer[BLOCK] same
+    cdef int64_t[BLOCK] code
+    cdef double total = 0, low = 0, new, part
+    cdef int n, e
+    memset(complement, 0, sizeof(complement))
+    while start < stop:
+        n = <int>min(<int64_t>BLOCK, stop - start)
+        for e in range(n):
+            same[e] = row
+            code[e] = j.indices[start + e]
+            if not 0 <= code[e] < j.n_codes:
+                code[e] = 0
+                g.bad_row = min(g.bad_row, i)
+        KERNELS.gather([same, j.x_step, j.x.element], code, n, p)
+        KERNELS.minus_log(p, complement, j.eps, n, term)
+        for e in range(n):
+            new = total + term[e]
+            part = new - total
+            low += (total - (new - part)) + (term[e] - part)
+            total = new
+        start += n
+    return total + low
+
+
+cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef rows_of_target t
+    cdef double[BLOCK] p, loss, row_sum, lowest, highest
+    cdef unsigned char[BLOCK] complement
+    cdef row_pointer[BLOCK] rows
+    cdef source x = [rows, j.x_step, j.x.element]
+    cdef bint binary = j.n_classes == 1
+    cdef int i
+    fill_rows(&j.x, first, n, rows)
+    KERNELS.range(x, n, j.n_classes, row_sum, lowest, highest)
+    for i in range(n):
+        g.lowest = min(g.lowest, lowest[i])
+        g.highest = max(g.highest, highest[i])
+        g.not_finite |= not isfinite(row_sum[i])
+        g.sums_differ |= not binary and not fabs(row_sum[i] - 1) <= j.tolerance
+    if j.target.data == NULL and j.entries == NULL:
+        return
+    load_target(j, first, n, True, &t, g)
+    if j.entries != NULL:
+        for i in range(n):
+            loss[i] = minus_log_sum(j, rows[i], j.entries[first + i], j.entries[first + i + 1], g, first + i)
+    else:
+        for i in range(n):
+            complement[i] = binary and t.code[i] == 0
+            if binary:
+                t.code[i] = 0
+        KERNELS.gather(x, t.code, n, p)
+        KERNELS.minus_log(p, complement, j.eps, n, loss)
+    for i in range(n):
+        t.ignored[i] = False          # a row of weight 0 has a loss here: log_loss_per_sample shows it
+    finish_rows(j, first, n, loss, &t, g)
+
+
+cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *result) except -1:
+    # All blocks of the call, in slices between which Ctrl-C is looked for; the sums go into state.
+    cdef Py_ssize_t row_bytes = j.n_classes * 8
+    cdef Py_ssize_t block = max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
+    cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
+    cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
+    cdef Py_ssize_t start = 0, stop, b
+    cdef uint64_t control
+    cdef int t
+    if xentc_forked() or n_threads > n_blocks:
+        n_threads = 1 if xentc_forked() else max(1, <int>n_blocks)
+    cdef gathered *all_gathered = <gathered *>calloc(n_threads, sizeof(gathered))
+    if all_gathered == NULL:
+        raise MemoryError
+    try:
+        for t in range(n_threads):
+            all_gathered[t].bad_row = all_gathered[t].bad_proba = j.n_rows
+            all_gathered[t].lowest = INFINITY
+            all_gathered[t].highest = -INFINITY
+        while start < n_blocks:
+            stop = min(n_blocks, start + blocks_per_slice)
+            with nogil:
+                if n_threads == 1:
+                    control = xentc_default_float()
+                    for b in range(start, stop):
+                        loop(j, b * block, <int>min(block, j.n_rows - b * block), &all_gathered[0])
+                    xentc_restore_float(control)
+                else:
+                    for b in prange(start, stop, num_threads=n_threads, schedule="static"):
+                        run_block(loop, j, b * block, <int>min(block, j.n_rows - b * block), &all_gathered[threadid()])
+            start = stop
+            PyErr_CheckSignals()
+        result[0] = all_gathered[0]
+        for t in range(1, n_threads):
+            exact_merge(&result.total, &all_gathered[t].total)
+            exact_merge(&result.total_weight, &all_gathered[t].total_weight)
+            result.bad_row = min(result.bad_row, all_gathered[t].bad_row)
+            result.bad_proba = min(result.bad_proba, all_gathered[t].bad_proba)
+            result.lowest = min(result.lowest, all_gathered[t].lowest)
+            result.highest = max(result.highest, all_gathered[t].highest)
+            result.not_finite |= all_gathered[t].not_finite
+            result.sums_differ |= all_gathered[t].sums_differ
+    finally:
+        free(all_gathered)
+    merge_into(state, result)
+    return 0
+
+
+cdef inline void run_block(block_loop loop, const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef uint64_t control = xentc_default_float()
+    loop(j, first, n, g)
+    xentc_restore_float(control)
+
+
+cdef int merge_into(state, gathered *g) except -1:
+    if state is None:
+        return 0
+    cdef int64_t[:, ::1] sums = state
+    exact_merge(<exact_sum *>&sums[0, 0], &g.total)
+    exact_merge(<exact_sum *>&sums[1, 0], &g.total_weight)
+    return 0
+
+
+cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+    cdef double[BLOCK] value, weight
+    cdef int i
+    for i in range(n):
+        value[i] = (<const double *>at(&j.x, first + i))[0]
+        weight[i] = (<const double *>at(&j.sample_weight, first + i))[0]
+    KERNELS.add(value, weight, weight, n, &g.total, &g.total_weight)
