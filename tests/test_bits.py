@@ -14,7 +14,19 @@ import numpy as np
 import pytest
 from oracles import mixed
 
-from xentc import ExactMean, _core, cross_entropy, log_loss, log_loss_per_sample
+from xentc import (
+    ExactMean,
+    _core,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    categorical_cross_entropy,
+    cross_entropy,
+    kl_divergence,
+    log_loss,
+    log_loss_per_sample,
+    nll_loss,
+    special,
+)
 
 KINDS = ((300, 3), (300, 64), (200, 65), (40, 1000), (3, 33_000))
 
@@ -109,6 +121,37 @@ def test_log_loss_of_chunks():
     for chunk in np.array_split(np.random.default_rng(0).permutation(rows), 13):
         total.add(chunk)
     assert total.mean() == log_loss(y, p) == log_loss(y[::-1], np.asfortranarray(p[::-1]))
+
+
+def family_results(dtype, layout=np.ascontiguousarray, n_threads=1):
+    """Every loss, gradient and Hessian beside the plain cross-entropy."""
+    parts = []
+    for x, y in inputs(dtype):
+        x, y = x[:40], y[:40]
+        x = np.where(np.isnan(x), 1, x)
+        soft = (mixed(x.size, 7).reshape(x.shape) + 1).astype(dtype)
+        p = special.softmax(x, axis=1)
+        options = {"reduction": "none", "n_threads": n_threads}
+        a, t, q = layout(x), layout(soft), layout(p)
+        parts += cross_entropy(a, y, return_hess=True, label_smoothing=0.1, z_loss=0.01, focal_gamma=2.0, **options)
+        parts += cross_entropy(a, t, return_hess=True, focal_gamma=0.7, **options)
+        parts += cross_entropy(a, y, return_hess=True, focal_gamma=1.5, ignore_index=1, **options)
+        parts += kl_divergence(a, t, return_grad=True, **options)
+        parts += categorical_cross_entropy(q, t, eps=1e-7, return_grad=True, **options)
+        parts += nll_loss(a, y, return_grad=True, **options)
+        parts += binary_cross_entropy_with_logits(a, layout(soft / 2), focal_gamma=2.0, return_hess=True, **options)
+        parts += binary_cross_entropy(q, layout(soft / 2), return_grad=True, **options)
+        parts += [f(a, axis=1, n_threads=n_threads) for f in (special.softmax, special.log_softmax, special.logsumexp)]
+    return digest(*parts)
+
+
+GOLDEN_FAMILY = {"float64": "d9da092974624cbb", "float32": "16ddc983d0f3ae2b"}
+
+
+@pytest.mark.parametrize("dtype", GOLDEN_FAMILY)
+@pytest.mark.parametrize("change", [{}, {"n_threads": 3}, *({"layout": f} for f in LAYOUTS.values())])
+def test_family(dtype, change):
+    assert family_results(dtype, **change) == GOLDEN_FAMILY[dtype]
 
 
 GOLDEN_LOG_LOSS = "c51bb53ca890e716"

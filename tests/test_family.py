@@ -160,7 +160,8 @@ def test_categorical_against_mpmath():
     for target in (t, y):
         loss, grad = categorical_cross_entropy(p, target, reduction="none", return_grad=True)
         one = t if target is t else np.eye(6)[y]
-        exact = [mp.fsum(-mp.mpf(a) * mp.log(mp.mpf(v)) for a, v in zip(*row, strict=True) if a) for row in zip(one, p, strict=True)]
+        exact = [mp.fsum(-mp.mpf(a) * mp.log(mp.mpf(v)) for a, v in zip(*row, strict=True) if a)
+                 for row in zip(one, p, strict=True)]
         assert ulps(loss, np.array(exact, object)).max() <= 3
         np.testing.assert_allclose(grad, -one / p, rtol=1e-15)
 
@@ -279,7 +280,8 @@ def test_one_hot_sparse_and_integer_targets_agree(terms):
     s = RNG.uniform(0, 2, 30)
     one_hot = np.eye(9)[y]
     want = cross_entropy(x, y, sample_weight=s, return_hess=True, **terms)
-    for target in (one_hot, scipy.sparse.csr_array(one_hot), scipy.sparse.coo_matrix(one_hot), scipy.sparse.csc_array(one_hot)):
+    sparse = (kind(one_hot) for kind in (scipy.sparse.csr_array, scipy.sparse.coo_matrix, scipy.sparse.csc_array))
+    for target in (one_hot, *sparse):
         got = cross_entropy(x, target, sample_weight=s, return_hess=True, **terms)
         for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-16)
@@ -308,7 +310,8 @@ def test_class_weight_as_a_mapping():
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=4), axis=st.integers(-4, 3), order=st.sampled_from("CF"),
-    flip=st.booleans(), dtype=st.sampled_from([np.float64, np.float32, np.float16]), soft=st.booleans(), seed=st.integers(0, 99),
+    flip=st.booleans(), dtype=st.sampled_from([np.float64, np.float32, np.float16]), soft=st.booleans(),
+    seed=st.integers(0, 99),
 )
 def test_any_axis_and_layout_gives_the_bits_of_a_copy(shape, axis, order, flip, dtype, soft, seed):
     axis = axis % len(shape)
@@ -378,10 +381,11 @@ def test_binary_smoothing_and_weights():
     u = t * 0.8 + 0.1
     p = scipy.special.expit(x)
     want = -(pos * u * np.log(p) + (1 - u) * np.log1p(-p))
-    got, grad = binary_cross_entropy_with_logits(x, t, pos_weight=pos, sample_weight=s, label_smoothing=0.2, return_grad=True)
+    options = {"pos_weight": pos, "sample_weight": s, "label_smoothing": 0.2}
+    got, grad = binary_cross_entropy_with_logits(x, t, return_grad=True, **options)
     assert got == pytest.approx((want * s).sum() / (3 * s.sum()), rel=1e-13)
     np.testing.assert_allclose(grad, ((1 - u) * p - pos * u * (1 - p)) * s / (3 * s.sum()), rtol=1e-12)
-    assert binary_cross_entropy(p, t, pos_weight=pos, sample_weight=s, label_smoothing=0.2) == pytest.approx(got, rel=1e-12)
+    assert binary_cross_entropy(p, t, **options) == pytest.approx(got, rel=1e-12)
 
 
 def test_binary_in_place():
@@ -421,7 +425,7 @@ ERRORS = [
     ("axis is 2, but logits have 2 axes", lambda: cross_entropy(X, Y, axis=2)),
     ("ignore_index is for integer targets", lambda: cross_entropy(X, T, ignore_index=0)),
     ("target is sparse, of shape", lambda: cross_entropy(X, scipy.sparse.csr_array(T[:2]))),
-    (r"target\[0, 1\] is -1.0; expected probabilities", lambda: cross_entropy(X[:1], scipy.sparse.csr_array([[0, -1.0, 0]]))),
+    (r"target\[0, 1\] is -1.0; expected prob", lambda: cross_entropy(X[:1], scipy.sparse.csr_array([[0, -1.0, 0]]))),
     (r"proba\[1, 2\] is 1.5; expected probabilities", lambda: categorical_cross_entropy([[0, 0, 1], [0, 0, 1.5]], [0, 0])),
     (r"proba\[0, 0\] is -0.5", lambda: categorical_cross_entropy([[-0.5, 2]], [0], normalize_rows=True)),
     (r"proba\[1\] is 1.5; expected values from 0 to 1", lambda: binary_cross_entropy([0.5, 1.5], [0, 1])),
@@ -442,11 +446,11 @@ def test_errors(message, call):
 
 
 def test_types():
-    with pytest.raises(TypeError, match="ignore_index must be an integer, got 1.5"):
+    with pytest.raises(TypeError, match=r"ignore_index must be an integer, got 1\.5"):
         cross_entropy(X, Y, ignore_index=1.5)
     with pytest.raises(TypeError, match="label_smoothing must be a number, got 'a'"):
         cross_entropy(X, Y, label_smoothing="a")
-    with pytest.raises(TypeError, match="axis must be an integer, got 0.5"):
+    with pytest.raises(TypeError, match=r"axis must be an integer, got 0\.5"):
         cross_entropy(X, Y, axis=0.5)
 
 

@@ -15,7 +15,9 @@ with warnings.catch_warnings():
 
     ALL = collect_testcases(None)
 
-EXPECTED = {"SoftmaxCrossEntropyLoss": 34, "NegativeLogLikelihoodLoss": 18, "LogSoftmax": 7, "Softmax": 7, "ReduceLogSumExp": 9}
+EXPECTED = {
+    "SoftmaxCrossEntropyLoss": 34, "NegativeLogLikelihoodLoss": 18, "LogSoftmax": 7, "Softmax": 7, "ReduceLogSumExp": 9,
+}
 
 
 def operator(case):
