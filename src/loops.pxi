@@ -279,18 +279,15 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef int i
     load_target(j, first, n, False, &t, g)
     fill_rows(&j.x, first, n, rows)
+    KERNELS.range(x, n, j.n_classes, total, lowest, highest)
     for i in range(n):
-        total[i] = 1
-    if not j.logs:
-        KERNELS.range(x, n, j.n_classes, total, lowest, highest)
-        for i in range(n):
-            if not t.ignored[i] and (lowest[i] < 0 or (not j.normalized and highest[i] > 1)):
-                g.bad_proba = min(g.bad_proba, first + i)
+        if not (j.logs or t.ignored[i]) and (lowest[i] < 0 or (not j.normalized and highest[i] > 1)):
+            g.bad_proba = min(g.bad_proba, first + i)
     KERNELS.proba_loss(x, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
     for i in range(n):
         if sums.lowest[i] < 0:
             g.bad_row = min(g.bad_row, first + i)
-        if not j.logs and isnan(total[i]):
+        if isnan(total[i]):
             sums.loss[i] = NAN
     finish_rows(j, first, n, sums.loss, &t, g)
     if j.grad.data == NULL:

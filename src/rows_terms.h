@@ -136,9 +136,8 @@ INLINE struct focal focal_terms(f64x8 l, f64x8 p, double gamma)
     i64x8 certain = equal_f64(q, zero), never = equal_f64(p, zero);
     f64x8 p_rho = choose_f64(never, zero, mul_f64(p, choose_f64(certain, one, div_f64(l, q))));
     f64x8 factor = power(q, gamma);
-    /* q^(gamma - 1) */
-    f64x8 lesser = is_small_integer(gamma) ? power(q, gamma - 1)
-                                           : choose_f64(certain, set_f64(gamma > 1 ? 0 : INFINITY), div_f64(factor, q));
+    /* q^(gamma - 1); 0 at q = 0, where it may be infinite but counts only times q. */
+    f64x8 lesser = is_small_integer(gamma) ? power(q, gamma - 1) : choose_f64(certain, zero, div_f64(factor, q));
     f64x8 bracket = sub_f64(sub_f64(l, set_f64(2)), mul_f64(set_f64(gamma - 1), p_rho));
     f64x8 h = mul_f64(mul_f64(set_f64(gamma), p), mul_f64(lesser, bracket));
     return (struct focal){mul_f64(factor, l), mul_f64(factor, fma_f64(set_f64(gamma), p_rho, one)),
