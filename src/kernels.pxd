@@ -56,10 +56,11 @@ cdef extern from "rows.h" nogil:
     struct kernels:
         const char *name
         void (*gather)(source, const int64_t *, int, double *) noexcept nogil
-        void (*pair)(source, int, ptrdiff_t, pairs *) noexcept nogil
+        void (*pair)(source, int, int, ptrdiff_t, pairs *) noexcept nogil
         void (*pair_binary)(const double *, int, pairs *) noexcept nogil
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
-        void (*target_loss)(const pairs *, const double *, int, double *, double *, double *) noexcept nogil
+        void (*target_loss)(const pairs *, const double *, int, double *, double *, double *,
+                            double *) noexcept nogil
         void (*focal)(double, const double *, int, double *, double *, double *) noexcept nogil
         void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *,
                           soft_sums *) noexcept nogil

@@ -159,7 +159,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef source x = [rows, j.x_step, j.x.element]
     cdef pairs row_pairs
     cdef soft_sums sums
-    cdef double[BLOCK] x_target, p, off, plain, z, lse, scale
+    cdef double[BLOCK] x_target, rest, p, off, plain, z, lse, scale
     cdef bint binary = j.n_codes != j.n_classes
     cdef bint one_hot = not j.soft and j.uniform == 0
     cdef element kind = F64 if j.x.element == F64 else F32
@@ -174,13 +174,13 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
             if t.code[i] == 0:
                 x_target[i] = 0
     else:
-        KERNELS.pair(x, n, j.n_classes, &row_pairs)
+        KERNELS.pair(x, j.gamma != 0, n, j.n_classes, &row_pairs)
         if one_hot:
             KERNELS.gather(x, t.code, n, x_target)
     if one_hot:
-        KERNELS.target_loss(&row_pairs, x_target, n, sums.loss, p, off)
+        KERNELS.target_loss(&row_pairs, x_target, n, sums.loss, rest, p, off)
         if j.gamma != 0:
-            KERNELS.focal(j.gamma, p, n, sums.loss, sums.slope, sums.curvature)
+            KERNELS.focal(j.gamma, rest, n, sums.loss, sums.slope, sums.curvature)
         else:
             for i in range(n):
                 sums.slope[i], sums.curvature[i] = 1, 0
@@ -318,7 +318,7 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     cdef double[BLOCK] lse
     cdef int i
     fill_rows(&j.x, first, n, rows)
-    KERNELS.pair([rows, j.x_step, j.x.element], n, j.n_classes, &row_pairs)
+    KERNELS.pair([rows, j.x_step, j.x.element], False, n, j.n_classes, &row_pairs)
     KERNELS.logsumexp(&row_pairs, n, lse)
     for i in range(n):
         if isinf(row_pairs.m[i]) and not has_nan(j, rows[i]):
@@ -337,7 +337,7 @@ cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
     cdef Py_ssize_t c
     fill_rows(&j.x, first, n, rows)
     fill_rows(&j.grad, first, n, out_rows)
-    KERNELS.pair(x, n, j.n_classes, &row_pairs)
+    KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
         one[i] = 1
     if j.logs:

@@ -116,9 +116,9 @@ static void gather(struct source x, const int64_t *code, int n_rows, double *out
 }
 
 /* float64 logits in float64; all others in float32. */
-static void pair(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
+static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
-    (x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
+    (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
 }
 
 static void gradient(struct source x, char *const *out, ptrdiff_t out_step, const struct class_target *target, int n_rows,

@@ -54,19 +54,20 @@ struct kernels {
     /* out = the class of each row's code, as float64. */
     void (*gather)(struct source x, const int64_t *code, int n_rows, double *out /* OUT */);
 
-    void (*pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs /* OUT */);
+    /* wide: slower, with r right to the last bits. */
+    void (*pair)(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs /* OUT */);
 
     /* x: one float64 a row, the logit of class 1 beside a logit of 0. */
     void (*pair_binary)(const double *x, int n_rows, struct pairs *pairs /* OUT */);
 
     void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
 
-    /* loss = (m - x_target) + log1p(r); p and off: the probability of the target's class, and of all others. */
+    /* loss + rest = (m - x_target) + log1p(r); p and off: the probability of the target's class, and of all others. */
     void (*target_loss)(const struct pairs *pairs, const double *x_target, int n_rows, double *loss /* OUT */,
-                        double *p /* OUT */, double *off /* OUT */);
+                        double *rest /* OUT */, double *p /* OUT */, double *off /* OUT */);
 
     /* Row losses into (1 - p)^gamma * loss, with their slope and curvature. */
-    void (*focal)(double gamma, const double *p, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
+    void (*focal)(double gamma, const double *rest, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
                   double *curvature /* OUT */);
 
     /* sum_c a_c (1 - p_c)^gamma (m - x_c + log1p(r)), terms with a_c = 0 left out, and its kin. */

@@ -33,6 +33,65 @@ INLINE f64x8 exp_full(f64x8 x)
     return mul_f64(e, power_of_two(set_f64(-MIDDLE_f64)));
 }
 
+/* A sum over the classes of a row in eight lanes of twice the precision. */
+INLINE void add_term(struct wide *sum, f64x8 term, f64x8 term_low)
+{
+    accumulate_f64(&sum->high, &sum->low, term);
+    sum->low = add_f64(sum->low, term_low);
+}
+
+static double lane_total(struct wide sum)
+{
+    double high[8], low[8], result[8];
+    store_f64(high, sum.high);
+    store_f64(low, sum.low);
+    struct wide total = {set_f64(0), set_f64(0)};
+    for (int l = 0; l < 8; l++)
+        add_term(&total, set_f64(high[l]), set_f64(low[l]));
+    f64x8 finite = add_f64(total.high, total.low);
+    store_f64(result, choose_f64(less_f64(abs_f64(total.high), set_f64(INFINITY)), finite, total.high));
+    return result[0];
+}
+
+/* The row pairs with every exponential and the sum in twice the precision: a focal factor (1 - p)^gamma makes gamma + 1
+ * times the error of r, and float32's exponentials would not do. */
+static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
+{
+    const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0);
+    for (int i = 0; i < n_rows; i++) {
+        double tile[TILE], m = -INFINITY;
+        ptrdiff_t top = 0;
+        int defined = 1;
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n, tile, 1);
+            for (int j = 0; j < n; j++) {
+                defined &= tile[j] == tile[j];
+                if (tile[j] > m) {
+                    m = tile[j];
+                    top = first + j;
+                }
+            }
+        }
+        struct wide sum = {zero, zero};
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, tile, 1);
+            if (first <= top && top < first + n_tile)
+                tile[top - first] = -INFINITY;    /* the one that is left out */
+            for (int j = 0; j < n_tile; j += 8) {
+                f64x8 low, e_low, logits = load_part_f64(tile + j, at_most_8(n_tile - j), -INFINITY);
+                f64x8 margin = two_sum(logits, set_f64(-m), &low), e = exp_wide(margin, middle, &e_low);
+                low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
+                add_term(&sum, e, fma_f64(e, low, e_low));
+            }
+        }
+        pairs->m[i] = m;
+        pairs->r[i] = defined && fabs(m) < INFINITY ? lane_total(sum) * 0x1p-516 : NAN;   /* 2^-MIDDLE */
+        pairs->r_low[i] = 0;
+    }
+}
+
 static void pair_binary(const double *x, int n_rows, struct pairs *pairs)
 {
     for (int i = 0; i < n_rows; i += 8) {
@@ -67,11 +126,20 @@ INLINE f64x8 class_loss(f64x8 m, f64x8 x, f64x8 tail, f64x8 tail_low, f64x8 *res
     return add_wide(margin, tail, add_f64(margin_low, tail_low), rest);
 }
 
-/* The probability of a class of loss l + rest: without the rest, its error would be l half-ulps. */
-INLINE f64x8 class_proba(f64x8 l, f64x8 rest)
+/* A class of loss l + rest: its probability p, and q + q_low, that of all others. */
+struct class_terms {
+    f64x8 l, rest, p, q, q_low;
+};
+
+/* exp(-l) without the rest would be l half-ulps off. */
+INLINE struct class_terms terms_of(f64x8 l, f64x8 rest)
 {
-    f64x8 p = exp_full(sub_f64(set_f64(0), l));
-    return fnma_f64(p, rest, p);
+    f64x8 zero = set_f64(0), one = set_f64(1), high, low, p = exp_full(sub_f64(zero, l));
+    f64x8 factor = exp_parts(max_f64(set_f64(-700), sub_f64(zero, l)), set_f64(EXPONENT_BIAS_f64), &high, &low), q_low;
+    f64x8 q = two_sum(sub_f64(one, factor), mul_f64(factor, sub_f64(zero, high)), &q_low);   /* 1 - 2^n - 2^n t */
+    q_low = add_f64(q_low, fnma_f64(factor, low, mul_f64(p, rest)));
+    q = fast_two_sum(q, q_low, &q_low);
+    return (struct class_terms){l, rest, fnma_f64(p, rest, p), q, q_low};
 }
 
 static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
@@ -85,16 +153,19 @@ static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
     }
 }
 
-static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *p, double *off)
+static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *rest,
+                        double *p, double *off)
 {
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low, rest;
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low, remainder;
         f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
-        f64x8 value = class_loss(m, x, tail, low, &rest), minus = sub_f64(set_f64(0), value);
+        f64x8 value = class_loss(m, x, tail, low, &remainder);
+        struct class_terms terms = terms_of(value, remainder);
         store_part_f64(loss + i, n, value);
-        store_part_f64(p + i, n, class_proba(value, rest));
-        store_part_f64(off + i, n, sub_f64(set_f64(0), expm1_f64(minus)));
+        store_part_f64(rest + i, n, remainder);
+        store_part_f64(p + i, n, terms.p);
+        store_part_f64(off + i, n, terms.q);
     }
 }
 
@@ -103,21 +174,30 @@ INLINE int is_small_integer(double gamma)
     return gamma == 0 || gamma == 1 || gamma == 2 || gamma == 3 || gamma == 4;
 }
 
-/* q^gamma for q in [0, 1] and gamma >= 0: by multiplication up to 4, else exp(gamma log q) with a wide logarithm. */
-INLINE f64x8 power(f64x8 q, double gamma)
+/* q^gamma for q + q_low in [0, 1] and gamma >= 0, with its low part: by multiplication up to 4, else exp(gamma log q). */
+INLINE f64x8 power(f64x8 q, f64x8 q_low, double gamma, f64x8 *low)
 {
+    f64x8 zero = set_f64(0);
     if (is_small_integer(gamma)) {
-        f64x8 square = mul_f64(q, q);
-        return gamma == 0 ? set_f64(1) : gamma == 1 ? q : gamma == 2 ? square : mul_f64(square, gamma == 3 ? q : square);
+        f64x8 result = set_f64(1);
+        *low = zero;
+        for (int i = 0; i < (int)gamma; i++) {
+            f64x8 product = mul_f64(result, q);
+            *low = fma_f64(*low, q, fma_f64(result, q_low, fma_f64(result, q, sub_f64(zero, product))));
+            result = product;
+        }
+        return result;
     }
     /* A small q is scaled into the range of the logarithm. */
     i64x8 small = less_f64(q, set_f64(0x1p-900));
-    f64x8 low, log_q = log_wide(choose_f64(small, mul_f64(q, set_f64(0x1p200)), q), set_f64(0), &low);
+    f64x8 scaled = choose_f64(small, mul_f64(q, set_f64(0x1p200)), q), scaled_low = choose_f64(small, zero, q_low);
+    f64x8 log_low, log_q = log_wide(scaled, scaled_low, &log_low), g = set_f64(gamma);
     log_q = choose_f64(small, sub_f64(log_q, set_f64(200 * 0x1.62e42fefa39efp-1)), log_q);
-    f64x8 g = set_f64(gamma), y = mul_f64(log_q, g), y_low = fma_f64(g, low, fma_f64(log_q, g, sub_f64(set_f64(0), y)));
+    f64x8 y = mul_f64(log_q, g), y_low = fma_f64(g, log_low, fma_f64(log_q, g, sub_f64(zero, y)));
     f64x8 result = exp_full(y);
-    result = fma_f64(result, y_low, result);
-    return choose_f64(equal_f64(q, set_f64(0)), set_f64(0), result);
+    i64x8 none = equal_f64(q, zero);
+    *low = choose_f64(none, zero, mul_f64(result, y_low));
+    return choose_f64(none, zero, result);
 }
 
 /* The focal factor of a class of loss l, p = exp(-l), q = 1 - p: its value is f = q^gamma l. With b = -p df/dp, the gradient
@@ -127,52 +207,34 @@ struct focal {
     f64x8 f, b, h;
 };
 
-INLINE struct focal focal_terms(f64x8 l, f64x8 p, double gamma)
+INLINE struct focal focal_terms(struct class_terms of, double gamma)
 {
-    f64x8 zero = set_f64(0), one = set_f64(1);
+    f64x8 zero = set_f64(0), one = set_f64(1), l = of.l, p = of.p, q = of.q, low, lesser_low;
     if (gamma == 0)
         return (struct focal){l, one, zero};
-    f64x8 q = sub_f64(zero, expm1_f64(sub_f64(zero, l)));
     i64x8 certain = equal_f64(q, zero), never = equal_f64(p, zero);
     f64x8 p_rho = choose_f64(never, zero, mul_f64(p, choose_f64(certain, one, div_f64(l, q))));
-    f64x8 factor = power(q, gamma);
+    f64x8 factor = power(q, of.q_low, gamma, &low);
+    f64x8 value = fma_f64(factor, l, fma_f64(low, l, mul_f64(factor, of.rest)));
+    value = choose_f64(less_f64(l, set_f64(INFINITY)), value, l);
+    factor = add_f64(factor, low);
     /* q^(gamma - 1); 0 at q = 0, where it may be infinite but counts only times q. */
-    f64x8 lesser = is_small_integer(gamma) ? power(q, gamma - 1) : choose_f64(certain, zero, div_f64(factor, q));
+    f64x8 lesser = is_small_integer(gamma) ? power(q, of.q_low, gamma - 1, &lesser_low)
+                                           : choose_f64(certain, zero, div_f64(factor, q));
     f64x8 bracket = sub_f64(sub_f64(l, set_f64(2)), mul_f64(set_f64(gamma - 1), p_rho));
     f64x8 h = mul_f64(mul_f64(set_f64(gamma), p), mul_f64(lesser, bracket));
-    return (struct focal){mul_f64(factor, l), mul_f64(factor, fma_f64(set_f64(gamma), p_rho, one)),
-                          choose_f64(never, zero, h)};
+    return (struct focal){value, mul_f64(factor, fma_f64(set_f64(gamma), p_rho, one)), choose_f64(never, zero, h)};
 }
 
-static void focal(double gamma, const double *p, int n_rows, double *loss, double *slope, double *curvature)
+static void focal(double gamma, const double *rest, int n_rows, double *loss, double *slope, double *curvature)
 {
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        struct focal terms = focal_terms(load_part_f64(loss + i, n, 0), load_part_f64(p + i, n, 0), gamma);
+        struct focal terms = focal_terms(terms_of(load_part_f64(loss + i, n, 0), load_part_f64(rest + i, n, 0)), gamma);
         store_part_f64(loss + i, n, terms.f);
         store_part_f64(slope + i, n, terms.b);
         store_part_f64(curvature + i, n, terms.h);
     }
-}
-
-/* A sum over the classes of a row in eight lanes of twice the precision. */
-INLINE void add_term(struct wide *sum, f64x8 term, f64x8 term_low)
-{
-    accumulate_f64(&sum->high, &sum->low, term);
-    sum->low = add_f64(sum->low, term_low);
-}
-
-static double lane_total(struct wide sum)
-{
-    double high[8], low[8], result[8];
-    store_f64(high, sum.high);
-    store_f64(low, sum.low);
-    struct wide total = {set_f64(0), set_f64(0)};
-    for (int l = 0; l < 8; l++)
-        add_term(&total, set_f64(high[l]), set_f64(low[l]));
-    f64x8 finite = add_f64(total.high, total.low);
-    store_f64(result, choose_f64(less_f64(abs_f64(total.high), set_f64(INFINITY)), finite, total.high));
-    return result[0];
 }
 
 /* a * value and its rounding error; both 0 where a is, even if the value is infinite. */
@@ -201,7 +263,8 @@ static void soft_loss(struct source x, const struct class_target *target, double
                 int n = at_most_8(n_tile - j);
                 f64x8 a = load_part_f64(weights + j, n, 0);
                 f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
-                struct focal terms = focal_terms(l, gamma == 0 ? zero : class_proba(l, rest), gamma);
+                struct class_terms of = {l, rest, zero, zero, zero};
+                struct focal terms = focal_terms(gamma == 0 ? of : terms_of(l, rest), gamma);
                 f64x8 log_low, log_a = log_wide(choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a), zero, &log_low);
                 add_weighted(&loss, a, terms.f);
                 add_weighted(&slope, a, terms.b);
@@ -230,7 +293,7 @@ static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, ch
                      ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
                      const double *scale)
 {
-    const f64x8 zero = set_f64(0), one = set_f64(1);
+    const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
         f64x8 m = set_f64(pairs->m[i]), tail_low;
         f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
@@ -248,10 +311,10 @@ static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, ch
                 for (int j = 0; j < n_tile; j += 8) {
                     int n = at_most_8(n_tile - j);
                     f64x8 a = load_part_f64(weights + j, n, 0), rest;
-                    f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest), p = class_proba(l, rest);
-                    f64x8 q = choose_f64(less_f64(p, set_f64(0.5)), sub_f64(one, p),
-                                         sub_f64(zero, expm1_f64(sub_f64(zero, l))));
-                    struct focal terms = focal_terms(l, p, gamma);
+                    f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
+                    struct class_terms of = terms_of(l, rest);
+                    f64x8 p = of.p, q = of.q;
+                    struct focal terms = focal_terms(of, gamma);
                     i64x8 absent = equal_f64(a, zero);
                     f64x8 ab = choose_f64(absent, zero, mul_f64(a, terms.b)), ah = choose_f64(absent, zero, mul_f64(a, terms.h));
                     f64x8 value = fma_f64(slopes, p, sub_f64(zero, ab));
@@ -298,12 +361,14 @@ static void binary(const double *x, const double *a1, const double *a0, double g
         f64x8 logit = load_part_f64(x + i, n, 0), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0), low;
         f64x8 size = abs_f64(logit), r = exp_full(sub_f64(zero, size)), near = log1p_wide(r, zero, &low);
         /* The likelier class costs log1p(r) and has probability 1 / (1 + r), the other one abs(x) more and r times that. */
-        f64x8 rest, far = add_wide(size, near, low, &rest), likely = div_f64(one, add_f64(one, r)), unlikely = mul_f64(r, likely);
-        near = add_f64(near, low);
+        f64x8 rest, far = add_wide(size, near, low, &rest), near_rest;
+        near = fast_two_sum(near, low, &near_rest);
+        f64x8 likely = div_f64(one, add_f64(one, r)), unlikely = mul_f64(r, likely);
         i64x8 negative = less_f64(logit, zero);
-        f64x8 l1 = choose_f64(negative, far, near), l0 = choose_f64(negative, near, far);
         f64x8 p1 = choose_f64(negative, unlikely, likely), p0 = choose_f64(negative, likely, unlikely);
-        struct focal terms1 = focal_terms(l1, p1, gamma), terms0 = focal_terms(l0, p0, gamma);
+        struct class_terms of1 = {choose_f64(negative, far, near), choose_f64(negative, rest, near_rest), p1, p0, zero};
+        struct class_terms of0 = {choose_f64(negative, near, far), choose_f64(negative, near_rest, rest), p0, p1, zero};
+        struct focal terms1 = focal_terms(of1, gamma), terms0 = focal_terms(of0, gamma);
         struct wide total = {zero, zero};
         add_weighted(&total, w1, terms1.f);
         add_weighted(&total, w0, terms0.f);

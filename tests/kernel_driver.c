@@ -22,7 +22,8 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         int n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
         const char *rows[BLOCK];
         char *results[BLOCK];
-        double x_target[BLOCK], scale[BLOCK], ones[BLOCK], loss[BLOCK], off[BLOCK], hess[BLOCK], z[BLOCK];
+        double x_target[BLOCK], scale[BLOCK], ones[BLOCK], loss[BLOCK], off[BLOCK], hess[BLOCK], z[BLOCK],
+            rest[BLOCK];
         double one = 1;
         int64_t zeros[BLOCK] = {0};
         for (int i = 0; i < n; i++) {
@@ -37,8 +38,8 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         struct soft_sums sums;
         struct pairs pairs;
         kernels->gather(x, zeros, n, x_target);
-        kernels->pair(x, n, n_classes, &pairs);
-        kernels->target_loss(&pairs, x_target, n, loss, hess, off);
+        kernels->pair(x, first > 0, n, n_classes, &pairs);
+        kernels->target_loss(&pairs, x_target, n, loss, rest, hess, off);
         kernels->gradient(x, results, (ptrdiff_t)size, NULL, n, n_classes, &pairs, ones, scale);
         for (int i = 0; i < n; i++) {
             double values[4] = {pairs.m[i], pairs.r[i], loss[i], off[i]};
