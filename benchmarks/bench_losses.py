@@ -60,6 +60,21 @@ class SoftTargets:
         xentc.cross_entropy(*self.inputs)
 
 
+class Binary:
+    params = (["f4", "f8"],)
+    param_names = ("dtype",)
+
+    def setup(self, dtype):
+        x, y = make_logits(10_000_000, 2, dtype)
+        self.inputs = np.ascontiguousarray(x[:, 0]), y.astype(dtype)
+
+    def time_loss(self, dtype):
+        xentc.binary_cross_entropy_with_logits(*self.inputs)
+
+    def time_gradient(self, dtype):
+        xentc.binary_cross_entropy_with_logits(*self.inputs, return_grad=True)
+
+
 class Threads:
     """Where a second thread begins to pay: elements against threads."""
 

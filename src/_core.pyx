@@ -272,16 +272,18 @@ def softmax(x, out, bint logs, int n_threads, *, bint bfloat16=False):
     run(softmax_block, &j, n_threads, None, &g)
 
 
-def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads):
+def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *,
+             bint bfloat16=False):
     """Log-loss of rows of probabilities, and what there is to say about them, in one pass.
 
-    proba: float64 or float32, classes last; a single class is P(class 1) of two. target: None (nothing is summed), or
+    proba: as x in softmax_loss; a single class is P(class 1) of two. target: None (nothing is summed), or
     integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. The sums go into the state. Returns
     (lowest, highest, finite, rows sum to one within the tolerance, first row with a code out of range or -1).
     """
     cdef job j
     cdef gathered g
-    cdef Rows rows = Rows(proba, True), codes, weights = Rows(sample_weight), losses_rows = output(losses, False), indptr
+    cdef Rows rows = Rows(proba, True, False, bfloat16), weights = Rows(sample_weight), codes, indptr
+    cdef Rows losses_rows = output(losses, False)
     set_input(&j, rows, weights)
     j.n_codes = 2 if rows.n_classes == 1 else rows.n_classes
     if target is not None:

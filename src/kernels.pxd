@@ -67,7 +67,8 @@ cdef extern from "rows.h" nogil:
         void (*gradient)(source, char **, ptrdiff_t, const class_target *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil
         void (*elements)(source, char **, ptrdiff_t, char **, ptrdiff_t, element, const class_target *, double,
-                         const double *, int, ptrdiff_t, const pairs *, const double *, const double *, const double *) noexcept nogil
+                         const double *, int, ptrdiff_t, const pairs *, const double *, const double *,
+                         const double *) noexcept nogil
         void (*log_softmax)(source, char **, ptrdiff_t, int, ptrdiff_t, const pairs *) noexcept nogil
         void (*binary)(const double *, const double *, const double *, double, int, double *, double *,
                        double *) noexcept nogil

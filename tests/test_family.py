@@ -1,6 +1,7 @@
 """The whole family of losses: values, gradients and Hessians against mpmath, one formula for all of them."""
 
 import math
+import warnings
 
 import ml_dtypes
 import mpmath as mp
@@ -300,6 +301,15 @@ def test_sparse_targets_are_never_dense():
     assert cross_entropy([[1.0, 2.0, 3.0]], repeated) == cross_entropy([[1.0, 2.0, 3.0]], [[0.5, 0.5, 0.0]])
 
 
+def test_sparse_targets_of_the_other_losses():
+    p = RNG.dirichlet(np.ones(6), 12)
+    t = RNG.dirichlet(np.ones(6), 12) * (RNG.random((12, 6)) < 0.5)
+    for function, x in ((categorical_cross_entropy, p), (nll_loss, np.log(p)), (kl_divergence, np.log(p))):
+        sparse, dense = (function(x, target, return_grad=True) for target in (scipy.sparse.csr_array(t), t))
+        for a, b in zip(sparse, dense, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_class_weight_as_a_mapping():
     x, y = RNG.standard_normal((9, 3)), RNG.integers(0, 3, 9)
     assert cross_entropy(x, y, class_weight={1: 2.5}) == cross_entropy(x, y, class_weight=[1, 2.5, 1])
@@ -350,6 +360,44 @@ def test_half_precision_equals_float32_of_the_widened_array(dtype, k):
                     strict=True):
         np.testing.assert_array_equal(a, b)
     assert cross_entropy(np.full((100_000, 2), 60000, np.float16), np.zeros(100_000, int)) == pytest.approx(math.log(2))
+
+
+LAYOUTS = {
+    "F": np.asfortranarray,
+    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
+    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "misaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_layouts_of_the_family(layout, dtype):
+    p, t = RNG.dirichlet(np.ones(70), 9).astype(dtype), RNG.dirichlet(np.ones(70), 9).astype(dtype)
+    x, move = (p * 9).astype(dtype), LAYOUTS[layout]
+    calls = [
+        lambda x, p, t: cross_entropy(x, t, focal_gamma=1.0, return_hess=True, reduction="none"),
+        lambda x, p, t: categorical_cross_entropy(p, t, return_grad=True, reduction="none"),
+        lambda x, p, t: nll_loss(x, np.zeros(9, np.int8), return_grad=True, reduction="none"),
+        lambda x, p, t: binary_cross_entropy_with_logits(x, t, return_hess=True, reduction="none"),
+        lambda x, p, t: binary_cross_entropy(p, t, return_grad=True, reduction="none"),
+        lambda x, p, t: (special.softmax(x, axis=1), special.log_softmax(x, axis=0), special.logsumexp(x, axis=1)),
+        lambda x, p, t: (xentc.log_loss_per_sample(np.arange(9), p, labels=range(70)),) * 2,
+    ]
+    for call in calls:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # float16 rows do not sum to one
+            for a, b in zip(call(move(x), move(p), move(t)), call(x, p, t), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_broadcast_inputs():
+    x = np.broadcast_to(np.array([0.5, -1.0, 2.0]), (8, 3))
+    one = binary_cross_entropy_with_logits(x[:1], [[0.0, 1.0, 1.0]], reduction="sum")
+    t = np.broadcast_to(np.array([0.0, 1.0, 1.0]), (8, 3))
+    assert binary_cross_entropy_with_logits(x, t, reduction="sum") == pytest.approx(8 * one, rel=1e-15)
 
 
 # ---- Edges of the binary losses.

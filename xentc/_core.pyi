@@ -95,5 +95,7 @@ def log_loss(
     tolerance: float,
     state: np.ndarray,
     n_threads: int,
+    *,
+    bfloat16: bool = False,
 ) -> tuple[float, float, bool, bool, int]: ...
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...

@@ -134,12 +134,12 @@ def _target_type(y: Any, a: np.ndarray) -> str:
     return "classes"
 
 
-def check_finite(a: np.ndarray, name: str = "", dtype: np.dtype | None = None) -> None:
+def check_finite(a: np.ndarray, name: str = "") -> None:
     """scikit-learn's message for an array with a NaN or an infinity; name ends with a space."""
     if np.isnan(a).any():
         raise ValueError(f"Input {name}contains NaN.")
     if np.isinf(a).any():
-        raise ValueError(f"Input {name}contains infinity or a value too large for {(dtype or a.dtype)!r}.")
+        raise ValueError(f"Input {name}contains infinity or a value too large for {a.dtype!r}.")
 
 
 def _one_dimensional(y: Any, a: np.ndarray, kind: str) -> np.ndarray:

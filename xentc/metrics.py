@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from xentc import _config, _core, _exact
 from xentc._labels import Labels, check_finite, read_labels
-from xentc._validation import is_array_like, is_bfloat16
+from xentc._validation import Floats, is_array_like, is_bfloat16, native
 
 __all__ = ["d2_log_loss_score", "log_loss", "log_loss_per_sample"]
 
@@ -255,8 +255,8 @@ class _Evaluation:
 def _evaluate(
     y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, *, per_sample: bool
 ) -> _Evaluation:
-    proba, dtype = _read_probabilities(y_proba)
-    eps = _EPS[dtype.name]
+    proba = _read_probabilities(y_proba)
+    eps = _EPS[proba.dtype.name]
     # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
     # after what is wrong with the probabilities.
     problem = known = None
@@ -277,18 +277,19 @@ def _evaluate(
     codes, entries = (known.codes, known.entries) if known is not None and fits else (None, None)
     if proba.shape[1] == 1 and entries is not None and codes is not None:
         proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
+    raw, bits = Floats(proba, "y_proba").raw()
     summed = None if from_logits else codes
     tolerance = 1e-8 + math.sqrt(eps)
     low, high, finite, sums_to_one, _ = _core.log_loss(
-        proba, summed, entries, weight, losses, eps, tolerance, state, threads
+        raw, summed, entries, weight, losses, eps, tolerance, state, threads, bfloat16=bits
     )
     if not finite:
-        check_finite(proba, dtype=dtype)
+        check_finite(proba)
     if not from_logits:
         if high > 1:
-            raise ValueError(f"y_prob contains values greater than 1: {dtype.type(high)}")
+            raise ValueError(f"y_prob contains values greater than 1: {proba.dtype.type(high)}")
         if low < 0:
-            raise ValueError(f"y_prob contains values lower than 0: {dtype.type(low)}")
+            raise ValueError(f"y_prob contains values lower than 0: {proba.dtype.type(low)}")
     for warning in told:
         warnings.warn(warning, UserWarning, stacklevel=3)
     if problem is not None:
@@ -311,7 +312,8 @@ def _evaluate(
         soft = known.indicator is not None
         target = known.indicator if soft else known.codes
         _core.softmax_loss(
-            proba, target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft, binary=proba.shape[1] == 1
+            raw, target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft,
+            binary=proba.shape[1] == 1, bfloat16=bits,
         )
     return _Evaluation(state, losses, known, weight)
 
@@ -320,8 +322,8 @@ def _evaluate(
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
-def _read_probabilities(y_proba: Any) -> tuple[np.ndarray, np.dtype]:
-    """y_proba as float64 or float32 of two dimensions, and the dtype that it counts as."""
+def _read_probabilities(y_proba: Any) -> np.ndarray:
+    """y_proba as floats of two dimensions, in their own dtype where that is one of _EPS."""
     if isinstance(y_proba, np.matrix):
         raise TypeError(
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
@@ -338,10 +340,7 @@ def _read_probabilities(y_proba: Any) -> tuple[np.ndarray, np.dtype]:
     if a.dtype.name not in _EPS:
         # Strings and objects are converted from the original: NumPy words its errors after what it was given.
         a = a.astype(np.float64) if a.dtype.kind in "biuf" else np.asarray(y_proba, dtype=np.float64)
-    dtype = a.dtype.newbyteorder("=")
-    a = a.astype(dtype if dtype.name in ("float64", "float32") else np.float32, copy=False)
-    if not a.flags.aligned:
-        a = a.copy()
+    a = native(a)
     if a.ndim > 2:
         raise ValueError(f"Found array with dim {a.ndim}, while dim <= 2 is required.")
     if a.ndim == 0:
@@ -353,7 +352,7 @@ def _read_probabilities(y_proba: Any) -> tuple[np.ndarray, np.dtype]:
     for axis, what in enumerate(("sample", "feature")[: a.ndim]):
         if a.shape[axis] == 0:
             raise ValueError(f"Found array with 0 {what}(s) (shape={a.shape}) while a minimum of 1 is required.")
-    return (a[:, np.newaxis] if a.ndim == 1 else a), dtype
+    return a[:, np.newaxis] if a.ndim == 1 else a
 
 
 def _from_pandas(frame: Any) -> np.ndarray:
