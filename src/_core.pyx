@@ -102,70 +102,80 @@ def add_values(state, values, weights, int n_threads):
     run(values_block, &j, n_threads, state, &g)
 
 
-# ---- The calls. Each fills in a job from arrays, which the Rows hold until it returns.
+# ---- The calls. Each fills in a job; the Rows that it points into live as long as the Call.
 
-cdef int set_input(job *j, Rows x, Rows sample_weight) except -1:
-    memset(j, 0, sizeof(job))
-    j.n_rows, j.n_classes, j.n_codes = x.size, x.n_classes, x.n_classes
-    j.x, j.x_step = x.view, x.step
-    if sample_weight is not None:
-        j.sample_weight = sample_weight.view
-    j.class_weight = &ONE
-    j.keep = 1
-    return 0
+@cython.internal
+cdef class Call:
+    cdef job job
+    cdef list held
 
+    cdef Rows hold(self, array, bint with_classes=False, bint writable=False, bint bfloat16=False):
+        rows = Rows(array, with_classes, writable, bfloat16)
+        self.held.append(rows)
+        return rows
 
-cdef int set_target(job *j, Rows target, Rows class_weight, ignore_index, double label_smoothing) except -1:
-    if target is not None:
-        j.target, j.target_step = target.view, target.step
-    j.class_weight = <const double *>class_weight.view.data
-    j.class_weight_step = class_weight.size != 1
-    j.has_ignore = ignore_index is not None
-    j.ignore_index = ignore_index if j.has_ignore else 0
-    j.keep = 1 - label_smoothing
-    j.uniform = label_smoothing / j.n_classes
-    return 0
+    cdef char *data(self, array, bint writable=False) except? NULL:
+        cdef Rows rows = self.hold(array, False, writable)
+        return rows.view.data
 
+    def __cinit__(self, x, sample_weight, *, bint with_classes=True, bint bfloat16=False):
+        self.held = []
+        cdef Rows rows = self.hold(x, with_classes, False, bfloat16)
+        self.job.n_rows, self.job.n_classes, self.job.n_codes = rows.size, rows.n_classes, rows.n_classes
+        self.job.x, self.job.x_step = rows.view, rows.step
+        if sample_weight is not None:
+            self.job.sample_weight = self.hold(sample_weight).view
+        self.job.class_weight = &ONE
+        self.job.keep = 1
+        self.job.eps = -1
 
-cdef int set_entries(job *j, Rows entries, Rows indices, Rows values) except -1:
-    j.soft = True
-    j.entries = <const int64_t *>entries.view.data
-    j.indices = <const int64_t *>indices.view.data
-    j.values = <const double *>values.view.data if values is not None else NULL
-    return 0
+    cdef int set_target(self, target, bint soft, sparse, class_weight, ignore_index, double label_smoothing) except -1:
+        cdef Rows rows
+        if sparse is not None:
+            self.set_entries(*sparse)
+        else:
+            rows = self.hold(target, soft)
+            self.job.target, self.job.target_step, self.job.soft = rows.view, rows.step, soft
+        rows = self.hold(class_weight)
+        self.job.class_weight, self.job.class_weight_step = <const double *>rows.view.data, rows.size != 1
+        if ignore_index is not None:
+            self.job.has_ignore, self.job.ignore_index = True, ignore_index
+        self.job.keep, self.job.uniform = 1 - label_smoothing, label_smoothing / self.job.n_classes
+        return 0
 
+    def set_entries(self, indptr, indices, data):
+        self.job.soft = True
+        self.job.entries = <const int64_t *>self.data(indptr)
+        self.job.indices = <const int64_t *>self.data(indices)
+        if data is not None:
+            self.job.values = <const double *>self.data(data)
 
-cdef int set_outputs(job *j, Rows losses, Rows grad, Rows hess, bint narrow, double denominator) except -1:
-    j.loss_element = F32 if narrow else F64
-    j.denominator = denominator
-    if losses is not None:
-        j.losses = losses.view.data
-    if grad is not None:
-        j.grad, j.grad_step = grad.view, grad.step
-    if hess is not None:
-        j.hess, j.hess_step = hess.view, hess.step
-    return 0
+    cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint with_classes=True) except -1:
+        cdef Rows rows
+        self.job.loss_element = F32 if narrow else F64
+        self.job.denominator = denominator
+        if losses is not None:
+            self.job.losses = self.data(losses, True)
+        if grad is not None:
+            rows = self.hold(grad, with_classes, True)
+            self.job.grad, self.job.grad_step = rows.view, rows.step
+        if hess is not None:
+            rows = self.hold(hess, with_classes, True)
+            self.job.hess, self.job.hess_step = rows.view, rows.step
+        return 0
 
-
-cdef Rows output(array, bint with_classes):
-    return None if array is None else Rows(array, with_classes, True)
-
-
-cdef invalid_rows(const job *j, const gathered *g):
-    # The first rows with an invalid target, and with an invalid probability; -1 for none.
-    return (-1 if g.bad_row == j.n_rows else g.bad_row), (-1 if g.bad_proba == j.n_rows else g.bad_proba)
+    cdef run(self, block_loop loop, int n_threads, state):
+        # The first rows with an invalid target, and with an invalid probability; -1 for none.
+        cdef gathered g
+        run(loop, &self.job, n_threads, state, &g)
+        return (-1 if g.bad_row == self.job.n_rows else g.bad_row), (-1 if g.bad_proba == self.job.n_rows else g.bad_proba)
 
 
 def total_weight(x, target, class_weight, sample_weight, state, *, ignore_index=None, bint bfloat16=False):
     """The weights of integer targets into the state; the first row whose code is out of range, or -1."""
-    cdef job j
-    cdef gathered g
-    cdef Rows rows = Rows(x, True, False, bfloat16), codes = Rows(target), class_weights = Rows(class_weight)
-    cdef Rows sample_weights = Rows(sample_weight)
-    set_input(&j, rows, sample_weights)
-    set_target(&j, codes, class_weights, ignore_index, 0)
-    run(weights_block, &j, 1, state, &g)
-    return invalid_rows(&j, &g)[0]
+    cdef Call call = Call(x, sample_weight, bfloat16=bfloat16)
+    call.set_target(target, False, None, class_weight, ignore_index, 0)
+    return call.run(weights_block, 1, state)[0]
 
 
 def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
@@ -181,25 +191,13 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
     binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. The sums go into the state. Returns the
     first row with an invalid target, or -1.
     """
-    cdef job j
-    cdef gathered g
-    cdef Rows rows = Rows(x, True, False, bfloat16), class_weights = Rows(class_weight)
-    cdef Rows sample_weights = Rows(sample_weight), targets = None, indptr, indices, data
-    cdef Rows losses_rows = output(losses, False), grad_rows = output(grad, True), hess_rows = output(hess, True)
-    set_input(&j, rows, sample_weights)
-    if sparse is None:
-        targets = Rows(target, soft)
-    set_target(&j, targets, class_weights, ignore_index, label_smoothing)
-    j.soft = soft
-    if sparse is not None:
-        indptr, indices, data = Rows(sparse[0]), Rows(sparse[1]), Rows(sparse[2])
-        set_entries(&j, indptr, indices, data)
-    set_outputs(&j, losses_rows, grad_rows, hess_rows, narrow, denominator)
-    j.gamma, j.z, j.entropy = focal_gamma, z_loss, entropy
+    cdef Call call = Call(x, sample_weight, bfloat16=bfloat16)
+    call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
+    call.set_outputs(losses, grad, hess, narrow, denominator)
+    call.job.gamma, call.job.z, call.job.entropy = focal_gamma, z_loss, entropy
     if binary:
-        j.n_codes = 2
-    run(cross_entropy_block, &j, n_threads, state, &g)
-    return invalid_rows(&j, &g)[0]
+        call.job.n_codes = 2
+    return call.run(cross_entropy_block, n_threads, state)[0]
 
 
 def proba_loss(x, target, class_weight, sample_weight, losses, grad, double denominator, state, int n_threads, *,
@@ -210,23 +208,11 @@ def proba_loss(x, target, class_weight, sample_weight, losses, grad, double deno
     eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities. Returns the first
     row with an invalid target, and the first with an invalid probability, or -1.
     """
-    cdef job j
-    cdef gathered g
-    cdef Rows rows = Rows(x, True, False, bfloat16), class_weights = Rows(class_weight)
-    cdef Rows sample_weights = Rows(sample_weight), targets = None, indptr, indices, data
-    cdef Rows losses_rows = output(losses, False), grad_rows = output(grad, True)
-    set_input(&j, rows, sample_weights)
-    if sparse is None:
-        targets = Rows(target, soft)
-    set_target(&j, targets, class_weights, ignore_index, label_smoothing)
-    j.soft = soft
-    if sparse is not None:
-        indptr, indices, data = Rows(sparse[0]), Rows(sparse[1]), Rows(sparse[2])
-        set_entries(&j, indptr, indices, data)
-    set_outputs(&j, losses_rows, grad_rows, None, narrow, denominator)
-    j.eps, j.normalized, j.logs = eps, normalized, logs
-    run(proba_block, &j, n_threads, state, &g)
-    return invalid_rows(&j, &g)
+    cdef Call call = Call(x, sample_weight, bfloat16=bfloat16)
+    call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
+    call.set_outputs(losses, grad, None, narrow, denominator)
+    call.job.eps, call.job.normalized, call.job.logs = eps, normalized, logs
+    return call.run(proba_block, n_threads, state)
 
 
 def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
@@ -237,39 +223,30 @@ def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double
     target: of x's shape, of any real dtype. pos_weight, sample_weight: float64 of x's shape. Returns the first element with
     an invalid target, and the first with an invalid probability, or -1.
     """
-    cdef job j
-    cdef gathered g
-    cdef Rows rows = Rows(x, False, False, bfloat16), targets = Rows(target, False, False, bfloat16_target)
-    cdef Rows pos_weights = Rows(pos_weight), sample_weights = Rows(sample_weight)
-    cdef Rows losses_rows = output(losses, False), grad_rows = output(grad, False), hess_rows = output(hess, False)
-    set_input(&j, rows, sample_weights)
-    j.target, j.pos_weight = targets.view, pos_weights.view
-    j.keep, j.uniform = 1 - label_smoothing, label_smoothing / 2
-    set_outputs(&j, losses_rows, grad_rows, hess_rows, narrow, denominator)
-    j.eps = -1 if eps is None else eps
-    j.gamma = focal_gamma
-    run(binary_block, &j, n_threads, state, &g)
-    return invalid_rows(&j, &g)
+    cdef Call call = Call(x, sample_weight, with_classes=False, bfloat16=bfloat16)
+    call.job.target = call.hold(target, False, False, bfloat16_target).view
+    call.job.pos_weight = call.hold(pos_weight).view
+    call.set_outputs(losses, grad, hess, narrow, denominator, False)
+    call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
+    if eps is not None:
+        call.job.eps = eps
+    return call.run(binary_block, n_threads, state)
 
 
 def logsumexp(x, out, int n_threads, *, bint bfloat16=False):
     """log(sum(exp(x))) over the last axis into a contiguous float64 or float32 array of the rows' shape."""
-    cdef job j
-    cdef gathered g
-    cdef Rows rows = Rows(x, True, False, bfloat16), result = Rows(out, False, True)
-    set_input(&j, rows, None)
-    j.losses, j.loss_element = result.view.data, result.view.element
-    run(logsumexp_block, &j, n_threads, None, &g)
+    cdef Call call = Call(x, None, bfloat16=bfloat16)
+    cdef Rows result = call.hold(out, False, True)
+    call.job.losses, call.job.loss_element = result.view.data, result.view.element
+    call.run(logsumexp_block, n_threads, None)
 
 
 def softmax(x, out, bint logs, int n_threads, *, bint bfloat16=False):
     """softmax, or its logarithm, over the last axis into an array of x's shape, float64 for float64 x and else float32."""
-    cdef job j
-    cdef gathered g
-    cdef Rows rows = Rows(x, True, False, bfloat16), result = Rows(out, True, True)
-    set_input(&j, rows, None)
-    j.grad, j.grad_step, j.logs = result.view, result.step, logs
-    run(softmax_block, &j, n_threads, None, &g)
+    cdef Call call = Call(x, None, bfloat16=bfloat16)
+    call.set_outputs(None, out, None, False, 1)
+    call.job.logs = logs
+    call.run(softmax_block, n_threads, None)
 
 
 def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *,
@@ -280,22 +257,18 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
     integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. The sums go into the state. Returns
     (lowest, highest, finite, rows sum to one within the tolerance, first row with a code out of range or -1).
     """
-    cdef job j
+    cdef Call call = Call(proba, sample_weight, bfloat16=bfloat16)
     cdef gathered g
-    cdef Rows rows = Rows(proba, True, False, bfloat16), weights = Rows(sample_weight), codes, indptr
-    cdef Rows losses_rows = output(losses, False)
-    set_input(&j, rows, weights)
-    j.n_codes = 2 if rows.n_classes == 1 else rows.n_classes
-    if target is not None:
-        codes = Rows(target)
-        j.target = codes.view
-        if entries is not None:
-            indptr = Rows(entries)
-            set_entries(&j, indptr, codes, None)
-    set_outputs(&j, losses_rows, None, None, False, 1)
-    j.eps, j.tolerance = eps, tolerance
-    run(log_loss_block, &j, n_threads, state, &g)
-    return g.lowest, g.highest, not g.not_finite, not g.sums_differ, invalid_rows(&j, &g)[0]
+    if call.job.n_classes == 1:
+        call.job.n_codes = 2
+    if entries is not None:
+        call.set_entries(entries, target, None)
+    elif target is not None:
+        call.job.target = call.hold(target).view
+    call.set_outputs(losses, None, None, False, 1)
+    call.job.eps, call.job.tolerance = eps, tolerance
+    run(log_loss_block, &call.job, n_threads, state, &g)
+    return g.lowest, g.highest, not g.not_finite, not g.sums_differ, (-1 if g.bad_row == call.job.n_rows else g.bad_row)
 
 
 def elementary(int function, double[::1] x, double[::1] out):

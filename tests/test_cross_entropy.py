@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import LAYOUTS
 from scipy.special import log_softmax
 
 from xentc import cross_entropy
@@ -104,17 +105,6 @@ def test_inputs_of_other_dtypes():
     whole = np.round(X)
     for x in (whole.astype(int), whole.tolist(), whole.astype(object), whole.astype(np.longdouble)):
         assert cross_entropy(x, Y.tolist()) == cross_entropy(whole, Y)
-
-
-LAYOUTS = {
-    "C": lambda a: a,
-    "F": np.asfortranarray,
-    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
-    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "misaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -11,7 +11,7 @@ import scipy.sparse
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import ulps
+from oracles import LAYOUTS, ulps
 
 import xentc
 from xentc import (
@@ -360,16 +360,6 @@ def test_half_precision_equals_float32_of_the_widened_array(dtype, k):
                     strict=True):
         np.testing.assert_array_equal(a, b)
     assert cross_entropy(np.full((100_000, 2), 60000, np.float16), np.zeros(100_000, int)) == pytest.approx(math.log(2))
-
-
-LAYOUTS = {
-    "F": np.asfortranarray,
-    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
-    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "misaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
