@@ -178,7 +178,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         if one_hot:
             KERNELS.gather(x, t.code, n, x_target)
     if one_hot:
-        KERNELS.target_loss(&row_pairs, x_target, n, sums.loss, rest, p, off)
+        KERNELS.target_loss(&row_pairs, x_target, n, sums.loss, rest, NULL if j.grad.data == NULL else p, off)
         if j.gamma != 0:
             KERNELS.focal(j.gamma, rest, n, sums.loss, sums.slope, sums.curvature)
         else:

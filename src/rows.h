@@ -62,7 +62,8 @@ struct kernels {
 
     void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
 
-    /* loss + rest = (m - x_target) + log1p(r); p and off: the probability of the target's class, and of all others. */
+    /* loss + rest = (m - x_target) + log1p(r); p and off, where p is not NULL: the probability of the target's class, and
+     * of all others. */
     void (*target_loss)(const struct pairs *pairs, const double *x_target, int n_rows, double *loss /* OUT */,
                         double *rest /* OUT */, double *p /* OUT */, double *off /* OUT */);
 

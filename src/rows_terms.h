@@ -161,11 +161,13 @@ static void target_loss(const struct pairs *pairs, const double *x_target, int n
         f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low, remainder;
         f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
         f64x8 value = class_loss(m, x, tail, low, &remainder);
-        struct class_terms terms = terms_of(value, remainder);
         store_part_f64(loss + i, n, value);
         store_part_f64(rest + i, n, remainder);
-        store_part_f64(p + i, n, terms.p);
-        store_part_f64(off + i, n, terms.q);
+        if (p) {
+            struct class_terms terms = terms_of(value, remainder);
+            store_part_f64(p + i, n, terms.p);
+            store_part_f64(off + i, n, terms.q);
+        }
     }
 }
 
