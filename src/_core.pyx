@@ -261,7 +261,7 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
     cdef gathered g
     if call.job.n_classes == 1:
         call.job.n_codes = 2
-    if entries is not None:
+    if target is not None and entries is not None:
         call.set_entries(entries, target, None)
     elif target is not None:
         call.job.target = call.hold(target).view
