@@ -19,8 +19,9 @@ from libc.string cimport memset
 
 from kernels cimport (
     BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target,
-    element, exact_merge, exact_sum, kernels, pairs, soft_sums, source, xentc_default_float, xentc_forked, xentc_kernels,
-    xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start, xentc_usable,
+    element, exact_merge, exact_sum, kernels, pairs, sink, soft_sums, source, write_element, xentc_default_float,
+    xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start,
+    xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -109,8 +110,8 @@ cdef class Call:
     cdef job job
     cdef list held
 
-    cdef Rows hold(self, array, bint with_classes=False, bint writable=False, bint bfloat16=False):
-        rows = Rows(array, with_classes, writable, bfloat16)
+    cdef Rows hold(self, array, bint with_classes=False, bint writable=False):
+        rows = Rows(array, with_classes, writable)
         self.held.append(rows)
         return rows
 
@@ -118,11 +119,11 @@ cdef class Call:
         cdef Rows rows = self.hold(array, False, writable)
         return rows.view.data
 
-    def __cinit__(self, x, sample_weight, *, bint with_classes=True, bint bfloat16=False):
+    def __cinit__(self, x, sample_weight, *, bint with_classes=True):
         self.held = []
-        cdef Rows rows = self.hold(x, with_classes, False, bfloat16)
+        cdef Rows rows = self.hold(x, with_classes)
         self.job.n_rows, self.job.n_classes, self.job.n_codes = rows.size, rows.n_classes, rows.n_classes
-        self.job.x, self.job.x_step = rows.view, rows.step
+        self.job.x, self.job.x_step = floats(rows.view), rows.step
         if sample_weight is not None:
             self.job.sample_weight = self.hold(sample_weight).view
         self.job.class_weight = &ONE
@@ -158,10 +159,10 @@ cdef class Call:
             self.job.losses = self.data(losses, True)
         if grad is not None:
             rows = self.hold(grad, with_classes, True)
-            self.job.grad, self.job.grad_step = rows.view, rows.step
+            self.job.grad, self.job.grad_step = floats(rows.view), rows.step
         if hess is not None:
             rows = self.hold(hess, with_classes, True)
-            self.job.hess, self.job.hess_step = rows.view, rows.step
+            self.job.hess, self.job.hess_step = floats(rows.view), rows.step
         return 0
 
     cdef run(self, block_loop loop, int n_threads, state):
@@ -171,27 +172,27 @@ cdef class Call:
         return (-1 if g.bad_row == self.job.n_rows else g.bad_row), (-1 if g.bad_proba == self.job.n_rows else g.bad_proba)
 
 
-def total_weight(x, target, class_weight, sample_weight, state, *, ignore_index=None, bint bfloat16=False):
+def total_weight(x, target, class_weight, sample_weight, state, *, ignore_index=None):
     """The weights of integer targets into the state; the first row whose code is out of range, or -1."""
-    cdef Call call = Call(x, sample_weight, bfloat16=bfloat16)
+    cdef Call call = Call(x, sample_weight)
     call.set_target(target, False, None, class_weight, ignore_index, 0)
     return call.run(weights_block, 1, state)[0]
 
 
 def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
-                 bint soft=False, sparse=None, bint binary=False, bint narrow=False, bint bfloat16=False,
+                 bint soft=False, sparse=None, bint binary=False, bint narrow=False,
                  ignore_index=None, double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False):
     """Losses of rows of logits: softmax cross-entropy with all its terms.
 
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
     rows' shape, or of x's shape where `soft`; None where `sparse` is (indptr, indices, data), int64, int64 and float64 with
     sorted indices. class_weight: float64, one a class or a single one. sample_weight: float64 of the rows' shape. losses:
-    None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, float64 for float64
-    logits and else float32, for the derivatives divided by the denominator. narrow: row losses are rounded to float32.
+    None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes, for
+    the derivatives divided by the denominator. narrow: row losses are rounded to float32.
     binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. The sums go into the state. Returns the
     first row with an invalid target, or -1.
     """
-    cdef Call call = Call(x, sample_weight, bfloat16=bfloat16)
+    cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, hess, narrow, denominator)
     call.job.gamma, call.job.z, call.job.entropy = focal_gamma, z_loss, entropy
@@ -201,14 +202,14 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
 
 
 def proba_loss(x, target, class_weight, sample_weight, losses, grad, double denominator, state, int n_threads, *,
-               bint soft=False, sparse=None, bint narrow=False, bint bfloat16=False, ignore_index=None,
+               bint soft=False, sparse=None, bint narrow=False, ignore_index=None,
                double label_smoothing=0, double eps=0, bint normalized=False, bint logs=False):
     """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss.
 
     eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities. Returns the first
     row with an invalid target, and the first with an invalid probability, or -1.
     """
-    cdef Call call = Call(x, sample_weight, bfloat16=bfloat16)
+    cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, None, narrow, denominator)
     call.job.eps, call.job.normalized, call.job.logs = eps, normalized, logs
@@ -216,15 +217,15 @@ def proba_loss(x, target, class_weight, sample_weight, losses, grad, double deno
 
 
 def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
-                eps=None, bint narrow=False, bint bfloat16=False, bint bfloat16_target=False, double label_smoothing=0,
+                eps=None, bint narrow=False, double label_smoothing=0,
                 double focal_gamma=0):
     """Losses of binary targets, element by element: from logits, or with eps from probabilities clipped to [eps, 1 - eps].
 
     target: of x's shape, of any real dtype. pos_weight, sample_weight: float64 of x's shape. Returns the first element with
     an invalid target, and the first with an invalid probability, or -1.
     """
-    cdef Call call = Call(x, sample_weight, with_classes=False, bfloat16=bfloat16)
-    call.job.target = call.hold(target, False, False, bfloat16_target).view
+    cdef Call call = Call(x, sample_weight, with_classes=False)
+    call.job.target = call.hold(target).view
     call.job.pos_weight = call.hold(pos_weight).view
     call.set_outputs(losses, grad, hess, narrow, denominator, False)
     call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
@@ -233,31 +234,30 @@ def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double
     return call.run(binary_block, n_threads, state)
 
 
-def logsumexp(x, out, int n_threads, *, bint bfloat16=False):
+def logsumexp(x, out, int n_threads):
     """log(sum(exp(x))) over the last axis into a contiguous float64 or float32 array of the rows' shape."""
-    cdef Call call = Call(x, None, bfloat16=bfloat16)
+    cdef Call call = Call(x, None)
     cdef Rows result = call.hold(out, False, True)
     call.job.losses, call.job.loss_element = result.view.data, result.view.element
     call.run(logsumexp_block, n_threads, None)
 
 
-def softmax(x, out, bint logs, int n_threads, *, bint bfloat16=False):
-    """softmax, or its logarithm, over the last axis into an array of x's shape, float64 for float64 x and else float32."""
-    cdef Call call = Call(x, None, bfloat16=bfloat16)
+def softmax(x, out, bint logs, int n_threads):
+    """softmax, or its logarithm, over the last axis into an array of x's shape, of any of x's dtypes."""
+    cdef Call call = Call(x, None)
     call.set_outputs(None, out, None, False, 1)
     call.job.logs = logs
     call.run(softmax_block, n_threads, None)
 
 
-def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *,
-             bint bfloat16=False):
+def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *):
     """Log-loss of rows of probabilities, and what there is to say about them, in one pass.
 
     proba: as x in softmax_loss; a single class is P(class 1) of two. target: None (nothing is summed), or
     integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. The sums go into the state. Returns
     (lowest, highest, finite, rows sum to one within the tolerance, first row with a code out of range or -1).
     """
-    cdef Call call = Call(proba, sample_weight, bfloat16=bfloat16)
+    cdef Call call = Call(proba, sample_weight)
     cdef gathered g
     if call.job.n_classes == 1:
         call.job.n_codes = 2

@@ -45,12 +45,12 @@ cdef class Rows:
     cdef Py_ssize_t n_classes
     cdef Py_ssize_t step              # bytes between classes
 
-    def __cinit__(self, array, bint with_classes=False, bint writable=False, bint bfloat16=False):
+    def __cinit__(self, array, bint with_classes=False, bint writable=False):
         PyObject_GetBuffer(array, &self.buffer, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
         cdef Py_buffer *b = &self.buffer
         cdef int d, last = b.ndim - with_classes
         self.view.data = <char *>b.buf
-        self.view.element = BF16 if bfloat16 else element_of(b.format, b.itemsize)   # bfloat16 comes as its bits
+        self.view.element = element_of(b.format, b.itemsize)
         self.n_classes = b.shape[last] if with_classes else 1
         self.step = b.strides[last] if with_classes else 0
         self.size = 1
@@ -73,11 +73,11 @@ cdef class Rows:
         PyBuffer_Release(&self.buffer)         # does nothing for a buffer that was never filled
 
 
-cdef inline void write_real(char *p, element kind, double value) noexcept nogil:
-    if kind == F64:
-        (<double *>p)[0] = value
-    else:
-        (<float *>p)[0] = <float>value
+cdef view floats(view v) noexcept:
+    # Buffers know no bfloat16: it comes as the uint16 of its bits.
+    if v.element == U16:
+        v.element = BF16
+    return v
 
 
 cdef inline int64_t read_code(const char *p, element kind) noexcept nogil:

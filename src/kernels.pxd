@@ -12,9 +12,7 @@ cdef extern from "exact_sum.h" nogil:
         int64_t pending
     void exact_merge(exact_sum *sum, exact_sum *other)
 
-cdef extern from "rows.h" nogil:
-    enum:
-        BLOCK
+cdef extern from "elements.h" nogil:
     enum element:
         F64
         F32
@@ -29,8 +27,17 @@ cdef extern from "rows.h" nogil:
         U32
         U64
         ELEMENTS
+    void write_element(char *, element, double)
+
+cdef extern from "rows.h" nogil:
+    enum:
+        BLOCK
     struct source:
         const char **rows
+        ptrdiff_t step
+        element element
+    struct sink:
+        char **rows
         ptrdiff_t step
         element element
     struct pairs:
@@ -64,20 +71,19 @@ cdef extern from "rows.h" nogil:
         void (*focal)(double, const double *, int, double *, double *, double *) noexcept nogil
         void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *,
                           soft_sums *) noexcept nogil
-        void (*gradient)(source, char **, ptrdiff_t, const class_target *, int, ptrdiff_t, const pairs *, const double *,
+        void (*gradient)(source, sink, const class_target *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil
-        void (*elements)(source, char **, ptrdiff_t, char **, ptrdiff_t, element, const class_target *, double,
-                         const double *, int, ptrdiff_t, const pairs *, const double *, const double *,
-                         const double *) noexcept nogil
-        void (*log_softmax)(source, char **, ptrdiff_t, int, ptrdiff_t, const pairs *) noexcept nogil
+        void (*elements)(source, sink, sink, const class_target *, double, const double *, int, ptrdiff_t, const pairs *,
+                         const double *, const double *, const double *) noexcept nogil
+        void (*log_softmax)(source, sink, int, ptrdiff_t, const pairs *) noexcept nogil
         void (*binary)(const double *, const double *, const double *, double, int, double *, double *,
                        double *) noexcept nogil
         void (*bernoulli)(const double *, const double *, const double *, double, int, double *,
                           double *) noexcept nogil
         void (*proba_loss)(source, const class_target *, int, double, const double *, int, int, ptrdiff_t,
                            soft_sums *) noexcept nogil
-        void (*proba_gradient)(source, char **, ptrdiff_t, element, const class_target *, int, double, const double *,
-                               int, int, ptrdiff_t, const double *, const double *) noexcept nogil
+        void (*proba_gradient)(source, sink, const class_target *, int, double, const double *, int, int, ptrdiff_t,
+                               const double *, const double *) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double *, double *, double *) noexcept nogil
         void (*minus_log)(const double *, const unsigned char *, double, ptrdiff_t, double *) noexcept nogil
         void (*add)(const double *, const double *, const double *, ptrdiff_t, exact_sum *, exact_sum *) noexcept nogil

@@ -25,7 +25,7 @@ cdef struct job:
     bint entropy                      # add sum t log t
     bint logs                         # x are log-probabilities
     bint normalized                   # rows of x are divided by their sums
-    double denominator                # of the derivatives
+    double denominator                # of the derivatives, which are written as float64 for float64 x, else as float32
     double eps                        # probabilities are clipped to [eps, 1 - eps]
     double tolerance                  # of a row's sum
     char *losses                      # OUT  one a row, contiguous, or NULL
@@ -121,7 +121,7 @@ cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, const
             loss[i] = NAN             # one bit pattern
         if j.losses != NULL:
             weighted = 0 if t.weight[i] == 0 and not isnan(loss[i]) else t.weight[i] * loss[i]
-            write_real(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element, weighted)
+            write_element(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element, weighted)
     KERNELS.add(loss, t.weight, t.share, n, &g.total, &g.total_weight)
 
 
@@ -131,18 +131,24 @@ cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale)
         scale[i] = 0 if t.ignored[i] or j.denominator == 0 else t.weight[i] / j.denominator
 
 
-cdef void finish_derivative(const job *j, int n, row_pointer *rows, Py_ssize_t step, element kind, const double *loss,
-                            const rows_of_target *t) noexcept nogil:
+cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(j.n_classes):
+        write_element(out.rows[i] + c * out.step, out.element, value)
+
+
+cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss, const rows_of_target *t) noexcept nogil:
     # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN.
     cdef int i
-    cdef Py_ssize_t c
     for i in range(n):
         if t.ignored[i] or j.denominator == 0:
-            for c in range(j.n_classes):
-                write_real(<char *>rows[i] + c * step, kind, 0)
+            fill_row(j, out, i, 0)
         elif isnan(loss[i]):
-            for c in range(j.n_classes):
-                write_real(<char *>rows[i] + c * step, kind, NAN)
+            fill_row(j, out, i, NAN)
+
+
+cdef inline void write_result(const job *j, const sink *out, int i, int64_t c, double value) noexcept nogil:
+    write_element(out.rows[i] + c * out.step, out.element, value if j.x.element == F64 else <float>value)
 
 
 cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -157,12 +163,14 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
     cdef source x = [rows, j.x_step, j.x.element]
+    cdef sink none = [NULL, 0, F64]
+    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element]
+    cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element]
     cdef pairs row_pairs
     cdef soft_sums sums
     cdef double[BLOCK] x_target, rest, p, off, plain, z, lse, scale
     cdef bint binary = j.n_codes != j.n_classes
     cdef bint one_hot = not j.soft and j.uniform == 0
-    cdef element kind = F64 if j.x.element == F64 else F32
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
     fill_rows(&j.x, first, n, rows)
@@ -207,23 +215,19 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
         fill_rows(&j.hess, first, n, hess_rows)
-        KERNELS.elements(x, NULL, 0, <char **>hess_rows, j.hess_step, kind, &t.target, j.gamma, z, n, j.n_classes,
-                         &row_pairs, sums.slope, sums.curvature, scale)
-        finish_derivative(j, n, hess_rows, j.hess_step, kind, sums.loss, &t)
+        KERNELS.elements(x, none, hess, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature, scale)
+        finish_derivative(j, n, &hess, sums.loss, &t)
     if j.grad.data == NULL:
         return
     fill_rows(&j.grad, first, n, grad_rows)
     if j.gamma == 0 or one_hot:
-        KERNELS.gradient(x, <char **>grad_rows, j.grad_step, NULL if one_hot else &t.target, n, j.n_classes, &row_pairs,
-                         sums.slope, scale)
+        KERNELS.gradient(x, grad, NULL if one_hot else &t.target, n, j.n_classes, &row_pairs, sums.slope, scale)
     else:
-        KERNELS.elements(x, <char **>grad_rows, j.grad_step, NULL, 0, kind, &t.target, j.gamma, z, n, j.n_classes,
-                         &row_pairs, sums.slope, sums.curvature, scale)
+        KERNELS.elements(x, grad, none, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature, scale)
     if one_hot:
         for i in range(n):
-            write_real(<char *>grad_rows[i] + t.code[i] * j.grad_step, kind,
-                       (2 * z[i] * lse[i] * p[i] - plain[i] * off[i]) * scale[i])
-    finish_derivative(j, n, grad_rows, j.grad_step, kind, sums.loss, &t)
+            write_result(j, &grad, i, t.code[i], (2 * z[i] * lse[i] * p[i] - plain[i] * off[i]) * scale[i])
+    finish_derivative(j, n, &grad, sums.loss, &t)
 
 
 cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -231,8 +235,8 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows
     cdef source x = [rows, 0, j.x.element]
+    cdef sink out = [<char **>rows, 0, F64]
     cdef double[BLOCK] value, given, a1, a0, loss, grad, hess, scale
-    cdef element kind = F64 if j.x.element == F64 else F32
     cdef double smooth
     cdef int i
     memset(t.start, 0, sizeof(t.start))
@@ -257,15 +261,17 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     finish_rows(j, first, n, loss, &t, g)
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
+        out.element = j.hess.element
         fill_rows(&j.hess, first, n, rows)
         for i in range(n):
-            write_real(<char *>rows[i], kind, hess[i] * scale[i])
-        finish_derivative(j, n, rows, 0, kind, loss, &t)
+            write_result(j, &out, i, 0, hess[i] * scale[i])
+        finish_derivative(j, n, &out, loss, &t)
     if j.grad.data != NULL:
+        out.element = j.grad.element
         fill_rows(&j.grad, first, n, rows)
         for i in range(n):
-            write_real(<char *>rows[i], kind, grad[i] * scale[i])
-        finish_derivative(j, n, rows, 0, kind, loss, &t)
+            write_result(j, &out, i, 0, grad[i] * scale[i])
+        finish_derivative(j, n, &out, loss, &t)
 
 
 cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -273,9 +279,9 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
     cdef source x = [rows, j.x_step, j.x.element]
+    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element]
     cdef soft_sums sums
     cdef double[BLOCK] total, lowest, highest, scale
-    cdef element kind = F64 if j.x.element == F64 else F32
     cdef int i
     load_target(j, first, n, False, &t, g)
     fill_rows(&j.x, first, n, rows)
@@ -294,9 +300,8 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
         return
     set_scale(j, n, &t, scale)
     fill_rows(&j.grad, first, n, grad_rows)
-    KERNELS.proba_gradient(x, <char **>grad_rows, j.grad_step, kind, &t.target, j.logs, j.eps, total, j.normalized, n,
-                           j.n_classes, sums.slope, scale)
-    finish_derivative(j, n, grad_rows, j.grad_step, kind, sums.loss, &t)
+    KERNELS.proba_gradient(x, grad, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, sums.slope, scale)
+    finish_derivative(j, n, &grad, sums.loss, &t)
 
 
 cdef bint has_nan(const job *j, const char *row) noexcept nogil:
@@ -323,31 +328,29 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     for i in range(n):
         if isinf(row_pairs.m[i]) and not has_nan(j, rows[i]):
             lse[i] = row_pairs.m[i]
-        write_real(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element,
-                   NAN if isnan(lse[i]) else lse[i])
+        write_element(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element,
+                      NAN if isnan(lse[i]) else lse[i])
 
 
 cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef row_pointer[BLOCK] rows, out_rows
     cdef source x = [rows, j.x_step, j.x.element]
+    cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element]
     cdef pairs row_pairs
     cdef double[BLOCK] one
-    cdef element kind = F64 if j.x.element == F64 else F32
     cdef int i
-    cdef Py_ssize_t c
     fill_rows(&j.x, first, n, rows)
     fill_rows(&j.grad, first, n, out_rows)
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
         one[i] = 1
     if j.logs:
-        KERNELS.log_softmax(x, <char **>out_rows, j.grad_step, n, j.n_classes, &row_pairs)
+        KERNELS.log_softmax(x, out, n, j.n_classes, &row_pairs)
     else:
-        KERNELS.gradient(x, <char **>out_rows, j.grad_step, NULL, n, j.n_classes, &row_pairs, one, one)
+        KERNELS.gradient(x, out, NULL, n, j.n_classes, &row_pairs, one, one)
     for i in range(n):
         if isnan(row_pairs.r[i]):
-            for c in range(j.n_classes):
-                write_real(<char *>out_rows[i] + c * j.grad_step, kind, NAN)
+            fill_row(j, &out, i, NAN)
 
 
 cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t stop, gathered *g,

@@ -10,16 +10,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "elements.h"
 #include "exact_sum.h"
 
 enum { BLOCK = 64 };                              /* rows of a block at the most */
 
-/* Element types that a kernel can read. Logits are floats; the narrower ones are computed as float32. */
-enum element { F64, F32, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, ELEMENTS };
-
 struct source {
     const char *const *rows;
     ptrdiff_t step;                               /* bytes between neighbouring classes */
+    enum element element;
+};
+
+/* Where results go, each rounded once more if the element is narrower. It may be where the logits are. */
+struct sink {
+    char *const *rows;
+    ptrdiff_t step;
     enum element element;
 };
 
@@ -75,21 +80,19 @@ struct kernels {
     void (*soft_loss)(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
                       const struct pairs *pairs, struct soft_sums *sums /* OUT */);
 
-    /* out_c = scale * (slope * softmax_c - a_c), with a of 0 where target is NULL; float64 for float64 logits, else float32.
-     * out may be x. */
-    void (*gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct class_target *target, int n_rows,
-                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale);
+    /* out_c = scale * (slope * softmax_c - a_c), with a of 0 where target is NULL; this and all below are float64 results
+     * for float64 logits, else float32. */
+    void (*gradient)(struct source x, struct sink out, const struct class_target *target, int n_rows, ptrdiff_t n_classes,
+                     const struct pairs *pairs, const double *slope, const double *scale);
 
-    /* Gradient and diagonal of the Hessian with a focal factor, either may be NULL, written as `out_element`. z: the weight of
+    /* Gradient and diagonal of the Hessian with a focal factor; the rows of either may be NULL. z: the weight of
      * logsumexp^2, whose 2 z logsumexp is already in the slope. */
-    void (*elements)(struct source x, char *const *grad, ptrdiff_t grad_step, char *const *hess, ptrdiff_t hess_step,
-                     enum element out_element, const struct class_target *target, double gamma, const double *z, int n_rows,
-                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
-                     const double *scale);
+    void (*elements)(struct source x, struct sink grad, struct sink hess, const struct class_target *target, double gamma,
+                     const double *z, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope,
+                     const double *curvature, const double *scale);
 
-    /* out_c = x_c - logsumexp, float64 for float64 logits, else float32. out may be x. */
-    void (*log_softmax)(struct source x, char *const *out, ptrdiff_t out_step, int n_rows, ptrdiff_t n_classes,
-                        const struct pairs *pairs);
+    /* out_c = x_c - logsumexp. */
+    void (*log_softmax)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs);
 
     /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), its first and second derivative. */
     void (*binary)(const double *x, const double *a1, const double *a0, double gamma, int n, double *loss /* OUT */,
@@ -103,9 +106,9 @@ struct kernels {
      * lowest as above. grad, where it is not NULL: scale times the derivative. */
     void (*proba_loss)(struct source x, const struct class_target *target, int logs, double eps, const double *divisor,
                        int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
-    void (*proba_gradient)(struct source x, char *const *out, ptrdiff_t out_step, enum element out_element,
-                           const struct class_target *target, int logs, double eps, const double *divisor, int normalized,
-                           int n_rows, ptrdiff_t n_classes, const double *slope, const double *scale);
+    void (*proba_gradient)(struct source x, struct sink out, const struct class_target *target, int logs, double eps,
+                           const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, const double *slope,
+                           const double *scale);
 
     /* The sum, the smallest and the largest element of each row; a NaN shows in the sum. */
     void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum /* OUT */, double *lowest /* OUT */,

@@ -70,27 +70,6 @@ INLINE int OP(direct)(struct source x)
     return x.step == sizeof(C) && x.element == OP(ELEMENT);
 }
 
-INLINE C OP(widen_f16)(uint16_t half)
-{
-    /* The exponent moved into place is 112 too small, for subnormals too; infinity and NaN are too small still. */
-    uint32_t bits = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    value *= 0x1p112f;
-    memcpy(&bits, &value, sizeof bits);
-    bits |= sign | ((half & 0x7c00) == 0x7c00 ? 0x7f800000 : 0);
-    memcpy(&value, &bits, sizeof value);
-    return (C)value;
-}
-
-INLINE C OP(widen_bf16)(uint16_t half)
-{
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return (C)value;
-}
-
 /* n elements, `from` bytes apart, to places `to` elements apart. */
 INLINE void OP(read)(const char *p, ptrdiff_t from, enum element element, ptrdiff_t n, C *out, ptrdiff_t to)
 {
@@ -105,8 +84,8 @@ INLINE void OP(read)(const char *p, ptrdiff_t from, enum element element, ptrdif
     switch (element) {
         CASE(F64, double, (C))
         CASE(F32, float, (C))
-        CASE(F16, uint16_t, OP(widen_f16))
-        CASE(BF16, uint16_t, OP(widen_bf16))
+        CASE(F16, uint16_t, (C)widen_f16)
+        CASE(BF16, uint16_t, (C)widen_bf16)
         CASE(I8, int8_t, (C))
         CASE(I16, int16_t, (C))
         CASE(I32, int32_t, (C))
@@ -311,9 +290,10 @@ INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double
     }
 }
 
-static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, const struct class_target *target, int n_rows,
+static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, int n_rows,
                          ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT);
     double c[BLOCK], index[BLOCK], fraction[BLOCK];
     OP(softmax_rows)(pairs, n_rows, slope, scale, c, index, fraction);
     for (int i = 0; i < n_rows; i++) {
@@ -324,7 +304,7 @@ static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, 
             C x_copy[TILE], out_copy[TILE];
             double weights[TILE];
             const C *row = OP(contiguous)(x, i, first, n_tile, x_copy);
-            C *result = out_step == sizeof(C) ? (C *)(void *)(out[i] + first * out_step) : out_copy;
+            C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
             if (target)
                 target_weights(target, i, first, n_tile, weights, NULL);
             for (int j = 0; j < n_tile; j += LANES) {
@@ -342,9 +322,9 @@ static void OP(gradient)(struct source x, char *const *out, ptrdiff_t out_step, 
                 else
                     OP(store_part)(result + j, n, value);
             }
-            if (out_step != sizeof(C))
+            if (!in_place)
                 for (int j = 0; j < n_tile; j++)
-                    memcpy(out[i] + (first + j) * out_step, out_copy + j, sizeof(C));
+                    write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
         }
     }
 }

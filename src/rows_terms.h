@@ -281,19 +281,16 @@ static void soft_loss(struct source x, const struct class_target *target, double
     }
 }
 
-INLINE void write_element(char *p, enum element element, double value)
+/* Results of float64 logits, or of others, which are float32 before they are anything else. */
+static void write_results(struct sink out, int i, ptrdiff_t first, int n, enum element of, const double *results)
 {
-    float narrow = (float)value;
-    if (element == F64)
-        memcpy(p, &value, sizeof value);
-    else
-        memcpy(p, &narrow, sizeof narrow);
+    for (int j = 0; j < n; j++)
+        write_element(out.rows[i] + (first + j) * out.step, out.element, of == F64 ? results[j] : (float)results[j]);
 }
 
-static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, char *const *hess, ptrdiff_t hess_step,
-                     enum element out_element, const struct class_target *target, double gamma, const double *z, int n_rows,
-                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *curvature,
-                     const double *scale)
+static void elements(struct source x, struct sink grad, struct sink hess, const struct class_target *target, double gamma,
+                     const double *z, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope,
+                     const double *curvature, const double *scale)
 {
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
@@ -306,9 +303,8 @@ static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, ch
             read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
             target_weights(target, i, first, n_tile, weights, NULL);
             for (int which = 0; which < 2; which++) {
-                char *const *out = which ? hess : grad;
-                ptrdiff_t step = which ? hess_step : grad_step;
-                if (!out)
+                struct sink out = which ? hess : grad;
+                if (!out.rows)
                     continue;
                 for (int j = 0; j < n_tile; j += 8) {
                     int n = at_most_8(n_tile - j);
@@ -326,15 +322,13 @@ static void elements(struct source x, char *const *grad, ptrdiff_t grad_step, ch
                     }
                     store_part_f64(results + j, n, mul_f64(value, scales));
                 }
-                for (int j = 0; j < n_tile; j++)
-                    write_element(out[i] + (first + j) * step, out_element, results[j]);
+                write_results(out, i, first, n_tile, x.element, results);
             }
         }
     }
 }
 
-static void log_softmax(struct source x, char *const *out, ptrdiff_t out_step, int n_rows, ptrdiff_t n_classes,
-                        const struct pairs *pairs)
+static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
 {
     for (int i = 0; i < n_rows; i++) {
         f64x8 m = set_f64(pairs->m[i]), tail_low;
@@ -348,8 +342,7 @@ static void log_softmax(struct source x, char *const *out, ptrdiff_t out_step, i
                 f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
                 store_part_f64(results + j, n, sub_f64(set_f64(0), l));
             }
-            for (int j = 0; j < n_tile; j++)
-                write_element(out[i] + (first + j) * out_step, x.element == F64 ? F64 : F32, results[j]);
+            write_results(out, i, first, n_tile, x.element, results);
         }
     }
 }
@@ -452,9 +445,9 @@ static void proba_loss(struct source x, const struct class_target *target, int l
     }
 }
 
-static void proba_gradient(struct source x, char *const *out, ptrdiff_t out_step, enum element out_element,
-                           const struct class_target *target, int logs, double eps, const double *divisor, int normalized,
-                           int n_rows, ptrdiff_t n_classes, const double *slope, const double *scale)
+static void proba_gradient(struct source x, struct sink out, const struct class_target *target, int logs, double eps,
+                           const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, const double *slope,
+                           const double *scale)
 {
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
@@ -474,8 +467,7 @@ static void proba_gradient(struct source x, char *const *out, ptrdiff_t out_step
                 }
                 store_part_f64(results + j, n, mul_f64(sub_f64(shift, pull), scales));
             }
-            for (int j = 0; j < n_tile; j++)
-                write_element(out[i] + (first + j) * out_step, out_element, results[j]);
+            write_results(out, i, first, n_tile, x.element, results);
         }
     }
 }

@@ -18,7 +18,6 @@ def total_weight(
     state: np.ndarray,
     *,
     ignore_index: int | None = None,
-    bfloat16: bool = False,
 ) -> int: ...
 def softmax_loss(
     x: np.ndarray,
@@ -36,7 +35,6 @@ def softmax_loss(
     sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     binary: bool = False,
     narrow: bool = False,
-    bfloat16: bool = False,
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
@@ -57,7 +55,6 @@ def proba_loss(
     soft: bool = False,
     sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     narrow: bool = False,
-    bfloat16: bool = False,
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     eps: float = 0.0,
@@ -78,13 +75,11 @@ def binary_loss(
     *,
     eps: float | None = None,
     narrow: bool = False,
-    bfloat16: bool = False,
-    bfloat16_target: bool = False,
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> tuple[int, int]: ...
-def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int, *, bfloat16: bool = False) -> None: ...
-def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int, *, bfloat16: bool = False) -> None: ...
+def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int) -> None: ...
+def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int) -> None: ...
 def log_loss(
     proba: np.ndarray,
     target: np.ndarray | None,
@@ -96,6 +91,5 @@ def log_loss(
     state: np.ndarray,
     n_threads: int,
     *,
-    bfloat16: bool = False,
 ) -> tuple[float, float, bool, bool, int]: ...
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...

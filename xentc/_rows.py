@@ -23,13 +23,13 @@ class Derivative:
             if not wanted:
                 raise ValueError(f"out_{name} is given, but return_{name} is False")
             self.in_place = _validation.check_out(out, x, others, f"out_{name}")
-            if out.dtype == x.result and out.flags.aligned:
+            if _validation.is_direct(out):
                 self.array = out
         if wanted and self.array is None:
             self.array = np.empty_like(x.array, dtype=x.result, subok=False)
 
-    def view(self, axis: int | None) -> np.ndarray | None:
-        return self.array if self.array is None or axis is None else np.moveaxis(self.array, axis, -1)
+    def view(self, axis: int | None = None) -> np.ndarray | None:
+        return None if self.array is None else _validation.raw(self.array, axis)
 
     def finish(self) -> np.ndarray | None:
         if self.out is not None and self.array is not self.out:
@@ -49,7 +49,7 @@ def row_loss(
     """
     floats = _validation.as_floats(x, name)
     axis = _validation.class_axis(floats, axis)
-    array, bits = floats.raw(axis)
+    array = _validation.raw(floats.array, axis)
     rows, n_classes = array.shape[:-1], array.shape[-1]
     t = _validation.as_target(target, floats, axis)
     class_weights = _ONE if class_weight is None else _validation.as_class_weight(class_weight, n_classes)
@@ -80,7 +80,7 @@ def row_loss(
             _core.add_values(state, sample_weights, sample_weights, threads)
         else:
             bad = _core.total_weight(
-                array, t.array, class_weights, sample_weights, state, ignore_index=ignore_index, bfloat16=bits
+                array, t.array, class_weights, sample_weights, state, ignore_index=ignore_index
             )
             raise_bad_target(bad, t, n_classes, name, axis)
         weight_sum = _exact.rounded(state[1])
@@ -91,7 +91,7 @@ def row_loss(
     losses: np.ndarray | None = np.empty(rows, floats.result) if reduction == "none" else None
     bad, bad_proba = loop(
         array, t.array, class_weights, sample_weights, losses, grad.view(axis), hess.view(axis), denominator, state, threads,
-        soft=t.soft, sparse=t.sparse, narrow=floats.result is np.float32, bfloat16=bits, ignore_index=ignore_index,
+        soft=t.soft, sparse=t.sparse, narrow=floats.result is np.float32, ignore_index=ignore_index,
         label_smoothing=smoothing,
     )
     raise_bad_target(bad, t, n_classes, name, axis)
@@ -110,13 +110,15 @@ def element_loss(
 ) -> Any:
     """A loss of binary targets, element by element."""
     floats = _validation.as_floats(x, name)
-    array, bits = floats.raw()
+    array = _validation.raw(floats.array)
     t = _validation.as_array(target, "target")
     if t.shape != array.shape:
         raise ValueError(f"target has shape {t.shape}; expected that of {name}, {array.shape}")
     if t.dtype.kind not in "biu":
         t = _validation.as_floats(t, "target").array
-    t, target_bits = Floats(_validation.native(t), "target").raw()
+        if _validation.is_bfloat16(t.dtype):
+            t = t.astype(np.float32)
+    t = _validation.native(t)
     weights = {}
     for key, value, of in (("pos_weight", pos_weight, name), ("sample_weight", sample_weight, name)):
         one = np.broadcast_to(_ONE[0], array.shape)
@@ -136,15 +138,15 @@ def element_loss(
             denominator = _exact.rounded(state[1])
             state = _exact.new_state()
     if grad.in_place and array.size:
-        out_of_range = (t < 0) | (t > 1) if not target_bits else np.zeros(t.shape, bool)
+        out_of_range = (t < 0) | (t > 1)
         if out_of_range.any():
             _raise_bad_element(int(np.argmax(out_of_range)), t, "target", "from 0 to 1")
         if eps is not None and ((floats.array < 0) | (floats.array > 1)).any():
             _raise_bad_element(int(np.argmax((floats.array < 0) | (floats.array > 1))), floats.array, name, "from 0 to 1")
     losses: np.ndarray | None = np.empty(array.shape, floats.result) if reduction == "none" else None
     bad, bad_proba = _core.binary_loss(
-        array, t, weights["pos_weight"], weights["sample_weight"], losses, grad.array, hess.array, denominator, state,
-        threads, eps=eps, narrow=floats.result is np.float32, bfloat16=bits, bfloat16_target=target_bits,
+        array, t, weights["pos_weight"], weights["sample_weight"], losses, grad.view(), hess.view(), denominator, state,
+        threads, eps=eps, narrow=floats.result is np.float32,
         label_smoothing=smoothing, focal_gamma=focal_gamma,
     )
     if bad >= 0:

@@ -31,6 +31,15 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16"
 
 
+def is_float(dtype: np.dtype) -> bool:
+    return is_bfloat16(dtype) or (dtype.kind == "f" and dtype.itemsize <= 8)
+
+
+def is_direct(a: np.ndarray) -> bool:
+    """Whether the loops can write into floats where they lie."""
+    return is_float(a.dtype) and a.dtype.isnative and a.flags.aligned
+
+
 def as_array(x: Any, name: str) -> np.ndarray:
     """x as an ndarray of whatever dtype, where that loses nothing silently."""
     if type(x) is np.ndarray:
@@ -65,11 +74,11 @@ class Floats(NamedTuple):
         """What is computed: float64 for float64, else float32."""
         return np.float64 if self.array.dtype == np.float64 else np.float32
 
-    def raw(self, axis: int | None = None) -> tuple[np.ndarray, bool]:
-        """The array with the class axis last, bfloat16 as its bits; and whether it is bfloat16."""
-        a = self.array if axis is None else np.moveaxis(self.array, axis, -1)
-        bits = is_bfloat16(a.dtype)
-        return (a.view(np.uint16) if bits else a), bits
+
+def raw(a: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Floats with the class axis last; bfloat16, which buffers do not know, as its bits."""
+    a = a if axis is None else np.moveaxis(a, axis, -1)
+    return a.view(np.uint16) if is_bfloat16(a.dtype) else a
 
 
 def as_floats(x: Any, name: str) -> Floats:
@@ -78,7 +87,7 @@ def as_floats(x: Any, name: str) -> Floats:
     if a.dtype.kind == "b":
         raise TypeError(f"{name} are booleans; expected real numbers")
     a = _real(a, name)
-    if not (is_bfloat16(a.dtype) or (a.dtype.kind == "f" and a.dtype.itemsize <= 8)):
+    if not is_float(a.dtype):
         a = a.astype(np.float64)
     return Floats(native(a), name)
 

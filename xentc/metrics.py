@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from xentc import _config, _core, _exact
 from xentc._labels import Labels, check_finite, read_labels
-from xentc._validation import Floats, is_array_like, is_bfloat16, native
+from xentc._validation import is_array_like, is_bfloat16, native, raw
 
 __all__ = ["d2_log_loss_score", "log_loss", "log_loss_per_sample"]
 
@@ -277,11 +277,11 @@ def _evaluate(
     codes, entries = (known.codes, known.entries) if known is not None and fits else (None, None)
     if proba.shape[1] == 1 and entries is not None and codes is not None:
         proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
-    raw, bits = Floats(proba, "y_proba").raw()
+    values = raw(proba)
     summed = None if from_logits else codes
     tolerance = 1e-8 + math.sqrt(eps)
     low, high, finite, sums_to_one, _ = _core.log_loss(
-        raw, summed, entries, weight, losses, eps, tolerance, state, threads, bfloat16=bits
+        values, summed, entries, weight, losses, eps, tolerance, state, threads
     )
     if not finite:
         check_finite(proba)
@@ -312,8 +312,8 @@ def _evaluate(
         soft = known.indicator is not None
         target = known.indicator if soft else known.codes
         _core.softmax_loss(
-            raw, target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft,
-            binary=proba.shape[1] == 1, bfloat16=bits,
+            values, target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft,
+            binary=proba.shape[1] == 1,
         )
     return _Evaluation(state, losses, known, weight)
 

@@ -69,12 +69,12 @@ def logsumexp(
     shape = tuple(1 if d in summed else n for d, n in enumerate(x.array.shape)) if keepdims else tuple(
         x.array.shape[d] for d in kept
     )
-    raw, bits = x.raw()
+    raw = _validation.raw(x.array)
     count = int(np.prod([x.array.shape[d] for d in summed], dtype=int))
     rows = raw.transpose(kept + list(summed)).reshape(*(x.array.shape[d] for d in kept), count)
     result: np.ndarray = np.full(rows.shape[:-1], -np.inf, x.result)
     if count and result.size:
-        _core.logsumexp(rows, result, _config.threads_for(rows.size, n_threads), bfloat16=bits)
+        _core.logsumexp(rows, result, _config.threads_for(rows.size, n_threads))
     result = result.reshape(shape)
     if out is None:
         return result[()]
@@ -184,15 +184,15 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
         _check_out(out, shape)
         _validation.check_out(out, floats, {}, "out")
     result = out
-    if out is None or out.dtype != floats.result or not out.flags.aligned:
+    if out is None or not _validation.is_direct(out):
         result = np.empty_like(floats.array, dtype=floats.result, subok=False)
-    raw, bits = floats.raw()
+    raw = _validation.raw(floats.array)
     count = int(np.prod([shape[d] for d in axes], dtype=int))
     if count == 0 and floats.array.size == 0 and shape and 0 in [shape[d] for d in axes]:
         raise ValueError(f"x of shape {shape} has no elements on the axes {axes}")
     rows, target = raw, result
     if len(axes) == 1:
-        rows, target = np.moveaxis(raw, axes[0], -1), np.moveaxis(result, axes[0], -1)
+        rows, target = np.moveaxis(raw, axes[0], -1), _validation.raw(result, axes[0])
     else:
         # Several axes become one: a view where the layout allows it.
         kept = [d for d in range(len(shape)) if d not in axes]
@@ -200,7 +200,7 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
         rows = raw.transpose(order).reshape(*(shape[d] for d in kept), count)
         target = np.empty(rows.shape, floats.result)
     if rows.size:
-        _core.softmax(rows, target, logs, _config.threads_for(rows.size, n_threads), bfloat16=bits)
+        _core.softmax(rows, target, logs, _config.threads_for(rows.size, n_threads))
     if len(axes) != 1:
         result[...] = target.reshape([shape[d] for d in order]).transpose(np.argsort(order))
     if out is not None and result is not out:

@@ -1,0 +1,91 @@
+/* C layer: one element of an array, of any type, from and to memory. */
+#ifndef XENTC_ELEMENTS_H
+#define XENTC_ELEMENTS_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* Element types that a kernel can read. Logits are floats; the narrower ones are computed as float32. */
+enum element { F64, F32, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, ELEMENTS };
+
+static inline float float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float widen_f16(uint16_t half)
+{
+    /* The exponent moved into place is 112 too small, for subnormals too; infinity and NaN are too small still. */
+    float value = float_of_bits((uint32_t)(half & 0x7fff) << 13) * 0x1p112f;
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    return float_of_bits(bits_of_float(value) | sign | ((half & 0x7c00) == 0x7c00 ? 0x7f800000 : 0));
+}
+
+static inline float widen_bf16(uint16_t half)
+{
+    return float_of_bits((uint32_t)half << 16);
+}
+
+/* value rounded to the nearest, ties to even, of a type with so many digits after the point and that lowest exponent: the sum
+ * with 1.5 * 2^52 units has its last bit where they end. Too large a value stays too large. */
+static inline double rounded_to(double value, int digits, int lowest)
+{
+    uint64_t bits;
+    double magic;
+    memcpy(&bits, &value, sizeof bits);
+    int exponent = (int)(bits >> 52 & 0x7ff) - 1023;
+    if (exponent > 1000)
+        return value;                             /* infinite, NaN or far out of range */
+    bits = (uint64_t)((exponent < lowest ? lowest : exponent) - digits + 52 + 1023) << 52 | (uint64_t)1 << 51;
+    memcpy(&magic, &bits, sizeof magic);
+    return (value + magic) - magic;
+}
+
+static inline uint16_t narrow_f16(double value)
+{
+    float exact = (float)rounded_to(value, 10, -14);
+    uint32_t bits = bits_of_float(exact), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    sign |= value < 0 ? 0x8000 : 0;               /* what was rounded to 0 has lost it */
+    if (size > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00);
+    if (size >= 0x47800000)                       /* 65536 */
+        return (uint16_t)(sign | 0x7c00);
+    if (size < 0x38800000)                        /* 2^-14: units of 2^-24, those of 0.5 */
+        return (uint16_t)(sign | (bits_of_float(float_of_bits(size) + 0.5f) - 0x3f000000));
+    return (uint16_t)(sign | (size - 0x38000000) >> 13);
+}
+
+static inline uint16_t narrow_bf16(double value)
+{
+    uint32_t bits = bits_of_float((float)rounded_to(value, 7, -126)) | (value < 0 ? 0x80000000u : 0);
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 | (bits >> 16 & 0x8000) : bits >> 16);
+}
+
+/* Rounded once, to nearest. */
+static inline void write_element(char *p, enum element element, double value)
+{
+    float single = (float)value;
+    uint16_t half;
+    switch (element) {
+    case F64:
+        memcpy(p, &value, sizeof value);
+        break;
+    case F32:
+        memcpy(p, &single, sizeof single);
+        break;
+    default:
+        half = element == F16 ? narrow_f16(value) : narrow_bf16(value);
+        memcpy(p, &half, sizeof half);
+    }
+}
+
+#endif
