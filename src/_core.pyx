@@ -187,8 +187,8 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
     rows' shape, or of x's shape where `soft`; None where `sparse` is (indptr, indices, data), int64, int64 and float64 with
     sorted indices. class_weight: float64, one a class or a single one. sample_weight: float64 of the rows' shape. losses:
-    None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes, for
-    the derivatives divided by the denominator. narrow: row losses are rounded to float32.
+    None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes,
+    for the derivatives divided by the denominator. narrow: row losses are rounded to float32.
     binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. The sums go into the state. Returns the
     first row with an invalid target, or -1.
     """

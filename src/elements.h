@@ -2,6 +2,7 @@
 #ifndef XENTC_ELEMENTS_H
 #define XENTC_ELEMENTS_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -47,14 +48,13 @@ static inline double rounded_to(double value, int digits, int lowest)
         return value;                             /* infinite, NaN or far out of range */
     bits = (uint64_t)((exponent < lowest ? lowest : exponent) - digits + 52 + 1023) << 52 | (uint64_t)1 << 51;
     memcpy(&magic, &bits, sizeof magic);
-    return (value + magic) - magic;
+    return copysign((value + magic) - magic, value);
 }
 
 static inline uint16_t narrow_f16(double value)
 {
     float exact = (float)rounded_to(value, 10, -14);
     uint32_t bits = bits_of_float(exact), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-    sign |= value < 0 ? 0x8000 : 0;               /* what was rounded to 0 has lost it */
     if (size > 0x7f800000)
         return (uint16_t)(sign | 0x7e00);
     if (size >= 0x47800000)                       /* 65536 */
@@ -66,7 +66,7 @@ static inline uint16_t narrow_f16(double value)
 
 static inline uint16_t narrow_bf16(double value)
 {
-    uint32_t bits = bits_of_float((float)rounded_to(value, 7, -126)) | (value < 0 ? 0x80000000u : 0);
+    uint32_t bits = bits_of_float((float)rounded_to(value, 7, -126));
     return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 | (bits >> 16 & 0x8000) : bits >> 16);
 }
 

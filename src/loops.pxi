@@ -137,7 +137,8 @@ cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept 
         write_element(out.rows[i] + c * out.step, out.element, value)
 
 
-cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss, const rows_of_target *t) noexcept nogil:
+cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss,
+                            const rows_of_target *t) noexcept nogil:
     # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN.
     cdef int i
     for i in range(n):

@@ -90,6 +90,5 @@ def log_loss(
     tolerance: float,
     state: np.ndarray,
     n_threads: int,
-    *,
 ) -> tuple[float, float, bool, bool, int]: ...
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...
