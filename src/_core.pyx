@@ -19,7 +19,7 @@ from libc.string cimport memset
 
 from kernels cimport (
     BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target,
-    element, exact_merge, exact_sum, kernels, pairs, sink, soft_sums, source, write_element, xentc_default_float,
+    element, exact_flush, exact_merge, exact_sum, kernels, pairs, running_sum, sink, soft_sums, source, write_element, xentc_default_float,
     xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start,
     xentc_usable,
 )
@@ -126,9 +126,14 @@ cdef class Call:
         self.job.x, self.job.x_step = floats(rows.view), rows.step
         if sample_weight is not None:
             self.job.sample_weight = self.hold(sample_weight).view
+            self.job.weighted = rows.size > 0 and not self.is_one(&self.job.sample_weight)
         self.job.class_weight = &ONE
         self.job.keep = 1
         self.job.eps = -1
+
+    cdef bint is_one(self, const view *weights):
+        # A single 1 broadcast to everything.
+        return weights.ndim == 1 and weights.stride[0] == 0 and (<const double *>weights.data)[0] == 1
 
     cdef int set_target(self, target, bint soft, sparse, class_weight, ignore_index, double label_smoothing) except -1:
         cdef Rows rows
@@ -139,6 +144,7 @@ cdef class Call:
             self.job.target, self.job.target_step, self.job.soft = rows.view, rows.step, soft
         rows = self.hold(class_weight)
         self.job.class_weight, self.job.class_weight_step = <const double *>rows.view.data, rows.size != 1
+        self.job.weighted |= ignore_index is not None or rows.size != 1 or self.job.class_weight[0] != 1
         if ignore_index is not None:
             self.job.has_ignore, self.job.ignore_index = True, ignore_index
         self.job.keep, self.job.uniform = 1 - label_smoothing, label_smoothing / self.job.n_classes

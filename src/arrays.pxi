@@ -21,6 +21,12 @@ cdef inline char *at(const view *v, Py_ssize_t i) noexcept nogil:
     return p
 
 
+cdef inline ptrdiff_t step_of(const view *v, Py_ssize_t first, int n) noexcept nogil:
+    # The bytes between neighbours among the n from `first`, or 0 where they are not all alike.
+    cdef int last = v.ndim - 1
+    return v.stride[last] if last == 0 or first % v.shape[last] + n <= v.shape[last] else 0
+
+
 cdef element element_of(const char *fmt, Py_ssize_t size) except ELEMENTS:
     cdef bytes kind = fmt[:1] if fmt != NULL else b"B"
     if kind == b"d":
@@ -78,22 +84,3 @@ cdef view floats(view v) noexcept:
     if v.element == U16:
         v.element = BF16
     return v
-
-
-cdef inline int64_t read_code(const char *p, element kind) noexcept nogil:
-    # What no int64 holds becomes one that is no code.
-    if kind == I64:
-        return (<const int64_t *>p)[0]
-    if kind == I32:
-        return (<const int32_t *>p)[0]
-    if kind == U8:
-        return (<const uint8_t *>p)[0]
-    if kind == I8:
-        return (<const int8_t *>p)[0]
-    if kind == I16:
-        return (<const int16_t *>p)[0]
-    if kind == U16:
-        return (<const uint16_t *>p)[0]
-    if kind == U32:
-        return (<const uint32_t *>p)[0]
-    return <int64_t>min((<const uint64_t *>p)[0], <uint64_t>INT64_MAX)

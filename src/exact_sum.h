@@ -74,4 +74,28 @@ static inline void exact_merge(struct exact_sum *sum, struct exact_sum *other)
     exact_carry(sum);
 }
 
+/* Most values need not touch the chunks one by one: eight lanes collect them in bins of 40 bits, as multiples of 2^-20,
+ * 2^-60 and 2^-100. A bin takes 2^13 values below 2^20 before it must be emptied. */
+enum { BINS = 3, LEAST_OF_BINS = -20, BITS_OF_BINS = 40, FLUSH_AFTER = 8000 };
+
+struct running_sum {
+    double bin[BINS][8];
+    int64_t pending;                              /* vectors in the bins */
+    int64_t ones;                                 /* values of 1, counted apart */
+    struct exact_sum exact;
+};
+
+static inline void exact_flush(struct running_sum *sum)
+{
+    for (int i = 0; i < BINS; i++)
+        for (int l = 0; l < 8; l++)
+            if (sum->bin[i][l] != 0) {
+                exact_add(&sum->exact, sum->bin[i][l]);
+                sum->bin[i][l] = 0;
+            }
+    if (sum->ones)
+        exact_add(&sum->exact, (double)sum->ones);
+    sum->pending = sum->ones = 0;
+}
+
 #endif

@@ -11,6 +11,9 @@ cdef extern from "exact_sum.h" nogil:
         int64_t nans
         int64_t pending
     void exact_merge(exact_sum *sum, exact_sum *other)
+    struct running_sum:
+        exact_sum exact
+    void exact_flush(running_sum *sum)
 
 cdef extern from "elements.h" nogil:
     enum element:
@@ -36,14 +39,15 @@ cdef extern from "rows.h" nogil:
         const char **rows
         ptrdiff_t step
         element element
+        ptrdiff_t between
     struct sink:
         char **rows
         ptrdiff_t step
         element element
     struct pairs:
         double m[1]
-        double r[1]
-        double r_low[1]
+        double e[1]
+        double sum[1]
     struct class_target:
         source source
         const int64_t *start
@@ -66,7 +70,7 @@ cdef extern from "rows.h" nogil:
         void (*pair)(source, int, int, ptrdiff_t, pairs *) noexcept nogil
         void (*pair_binary)(const double *, int, pairs *) noexcept nogil
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
-        void (*target_loss)(const pairs *, const double *, int, double *, double *, double *,
+        void (*target_loss)(const pairs *, const double *, int, int, double *, double *, double *,
                             double *) noexcept nogil
         void (*focal)(double, const double *, int, double *, double *, double *) noexcept nogil
         void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *,
@@ -86,7 +90,9 @@ cdef extern from "rows.h" nogil:
                                const double *, const double *) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double *, double *, double *) noexcept nogil
         void (*minus_log)(const double *, const unsigned char *, double, ptrdiff_t, double *) noexcept nogil
-        void (*add)(const double *, const double *, const double *, ptrdiff_t, exact_sum *, exact_sum *) noexcept nogil
+        int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil
+        void (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
+                       running_sum *) noexcept nogil
         void (*elementary)(int, const double *, ptrdiff_t, double *) noexcept nogil
     const kernels **xentc_kernels
     int xentc_usable(const kernels *)

@@ -17,6 +17,7 @@ cdef struct job:
     const double *class_weight        # IN   n_codes of them, or one with a step of 0
     int class_weight_step
     view sample_weight                # IN   float64, broadcast to the rows
+    bint weighted                     # some row may not count 1
     view pos_weight                   # IN   the same, of binary targets
     double keep                       # label smoothing: a target t becomes keep * t + uniform
     double uniform
@@ -37,8 +38,8 @@ cdef struct job:
 
 
 cdef struct gathered:
-    exact_sum total
-    exact_sum total_weight
+    running_sum total
+    running_sum total_weight
     Py_ssize_t bad_row                # the first row with an invalid target, or n_rows
     Py_ssize_t bad_proba              # the first row with a probability outside [0, 1], or n_rows
     double lowest                     # of the probabilities
@@ -50,85 +51,116 @@ cdef struct gathered:
 ctypedef void (*block_loop)(const job *, Py_ssize_t, int, gathered *) noexcept nogil
 
 
-cdef void fill_rows(const view *v, Py_ssize_t first, int n, const char **rows) noexcept nogil:
+cdef ptrdiff_t fill_rows(const view *v, Py_ssize_t first, int n, row_pointer *rows) noexcept nogil:
+    # The bytes between neighbouring rows, or 0.
     cdef int i
-    for i in range(n):
-        rows[i] = at(v, first + i)
+    cdef row_pointer p
+    cdef ptrdiff_t between = step_of(v, first, n)
+    if between or n == 1:
+        p = at(v, first)
+        for i in range(n):
+            rows[i] = p + i * between
+    else:
+        for i in range(n):
+            rows[i] = at(v, first + i)
+    return between
 
 
 cdef struct rows_of_target:
-    # The targets and weights of a block. A row's loss counts `weight` times, and `share` in the mean's denominator.
+    # The targets and weights of a block. A row's loss counts `weight` times, and `share` in the mean's denominator; where
+    # the block is neutral both are 1, no row is ignored, and neither array is filled in.
     int64_t code[BLOCK]
+    bint neutral
     double weight[BLOCK]
     double share[BLOCK]
     bint ignored[BLOCK]
     row_pointer rows[BLOCK]
-    int64_t start[BLOCK + 1]
     class_target target
 
 
 cdef double ONE = 1
+cdef int64_t[BLOCK + 1] ENTRIES       # of codes as sparse targets: row i has entry i
+for _row in range(BLOCK + 1):
+    ENTRIES[_row] = _row
+cdef int64_t[BLOCK] FIRST_CLASS
+memset(FIRST_CLASS, 0, sizeof(FIRST_CLASS))
+
+
+cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, gathered *g) noexcept nogil:
+    # A label is read once: another thread may be writing the array.
+    cdef int i, valid = True
+    cdef ptrdiff_t between = step_of(&j.target, first, n)
+    if between or n == 1:
+        valid = KERNELS.codes(at(&j.target, first), between, j.target.element, n, j.n_codes, t.code)
+    else:
+        for i in range(n):
+            valid &= KERNELS.codes(at(&j.target, first + i), 0, j.target.element, 1, j.n_codes, &t.code[i])
+    if j.has_ignore:
+        for i in range(n):
+            t.ignored[i] |= t.code[i] == j.ignore_index
+    if valid and not j.has_ignore:
+        return
+    for i in range(n):
+        if j.has_ignore and t.ignored[i] and t.code[i] == j.ignore_index:
+            t.code[i] = 0
+        elif not 0 <= t.code[i] < j.n_codes:
+            t.code[i] = 0
+            g.bad_row = min(g.bad_row, first + i)
 
 
 cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_of_target *t, gathered *g) noexcept nogil:
-    # A label is read once: another thread may be writing the array. The class weight of a plain code is the row's; in all
-    # other targets each class has its own.
+    # The class weight of a plain code is the row's; in all other targets each class has its own.
     cdef int i
-    cdef int64_t code
     cdef double sample_weight
-    t.target = [[NULL, 0, F64], t.start, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
+    t.target = [[NULL, 0, F64, 0], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
     if not one_hot:
         t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
-    for i in range(n):
-        sample_weight = (<const double *>at(&j.sample_weight, first + i))[0]
-        t.ignored[i] = sample_weight == 0
-        t.weight[i] = t.share[i] = sample_weight
-        if j.soft:
-            continue
-        t.start[i] = i
-        code = read_code(at(&j.target, first + i), j.target.element)
-        if j.has_ignore and code == j.ignore_index:
-            code = 0
-            t.ignored[i] = True
-        elif not 0 <= code < j.n_codes:
-            code = 0
-            g.bad_row = min(g.bad_row, first + i)
-        t.code[i] = code
-        t.share[i] = j.class_weight[code * j.class_weight_step] * sample_weight
-        if one_hot:
-            t.weight[i] = t.share[i]
-        if t.ignored[i]:
-            t.weight[i] = t.share[i] = 0
-    t.start[n] = n
-    if j.soft and j.entries != NULL:
+    t.neutral = not j.weighted
+    if j.weighted:
+        for i in range(n):
+            sample_weight = (<const double *>at(&j.sample_weight, first + i))[0]
+            t.ignored[i] = sample_weight == 0
+            t.weight[i] = t.share[i] = sample_weight
+    if not j.soft:
+        load_codes(j, first, n, t, g)
+        if j.weighted:
+            for i in range(n):
+                t.share[i] = j.class_weight[t.code[i] * j.class_weight_step] * t.weight[i]
+                if one_hot:
+                    t.weight[i] = t.share[i]
+                if t.ignored[i]:
+                    t.weight[i] = t.share[i] = 0
+    elif j.entries != NULL:
         t.target.start, t.target.index, t.target.value, t.target.value_step = &j.entries[first], j.indices, j.values, 1
-    elif j.soft:
-        fill_rows(&j.target, first, n, t.rows)
-        t.target.source = [t.rows, j.target_step, j.target.element]
+    else:
+        t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows)]
 
 
 cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, const rows_of_target *t,
                       gathered *g) noexcept nogil:
     # Row losses in their own precision into the sums and, weighted, into the output.
     cdef int i
-    cdef double weighted
-    for i in range(n):
-        if t.ignored[i]:
-            loss[i] = 0
-        elif j.loss_element == F32:
-            loss[i] = <float>loss[i]
-        if isnan(loss[i]):
-            loss[i] = NAN             # one bit pattern
-        if j.losses != NULL:
-            weighted = 0 if t.weight[i] == 0 and not isnan(loss[i]) else t.weight[i] * loss[i]
-            write_element(j.losses + (first + i) * (8 if j.loss_element == F64 else 4), j.loss_element, weighted)
-    KERNELS.add(loss, t.weight, t.share, n, &g.total, &g.total_weight)
+    cdef char *out = NULL
+    cdef const double *weight = NULL
+    if j.losses != NULL:
+        out = j.losses + first * (8 if j.loss_element == F64 else 4)
+    if not t.neutral:
+        weight = t.weight
+        for i in range(n):
+            if t.ignored[i]:
+                loss[i] = 0
+    KERNELS.finish(loss, weight, t.share, n, j.loss_element, out, &g.total, &g.total_weight)
 
 
 cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale) noexcept nogil:
     cdef int i
     for i in range(n):
-        scale[i] = 0 if t.ignored[i] or j.denominator == 0 else t.weight[i] / j.denominator
+        if j.denominator == 0:
+            scale[i] = 0
+        elif t.neutral:
+            scale[i] = 1 / j.denominator
+        else:
+            scale[i] = 0 if t.ignored[i] else t.weight[i] / j.denominator
 
 
 cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept nogil:
@@ -142,7 +174,7 @@ cdef void finish_derivative(const job *j, int n, const sink *out, const double *
     # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN.
     cdef int i
     for i in range(n):
-        if t.ignored[i] or j.denominator == 0:
+        if j.denominator == 0 or (not t.neutral and t.ignored[i]):
             fill_row(j, out, i, 0)
         elif isnan(loss[i]):
             fill_row(j, out, i, NAN)
@@ -157,13 +189,13 @@ cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
     cdef double[BLOCK] zero
     load_target(j, first, n, True, &t, g)
     memset(zero, 0, sizeof(zero))
-    KERNELS.add(zero, t.weight, t.share, n, &g.total, &g.total_weight)
+    KERNELS.finish(zero, NULL if t.neutral else t.weight, t.share, n, F64, NULL, &g.total, &g.total_weight)
 
 
 cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
-    cdef source x = [rows, j.x_step, j.x.element]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
     cdef sink none = [NULL, 0, F64]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element]
     cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element]
@@ -172,12 +204,12 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef double[BLOCK] x_target, rest, p, off, plain, z, lse, scale
     cdef bint binary = j.n_codes != j.n_classes
     cdef bint one_hot = not j.soft and j.uniform == 0
+    cdef bint derivatives = j.grad.data != NULL or j.hess.data != NULL
+    cdef bint narrow = j.loss_element == F32 and j.gamma == 0
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
-    fill_rows(&j.x, first, n, rows)
     if binary:
-        memset(t.start, 0, sizeof(t.start))
-        KERNELS.gather(x, t.start, n, x_target)
+        KERNELS.gather(x, FIRST_CLASS, n, x_target)
         KERNELS.pair_binary(x_target, n, &row_pairs)
         for i in range(n):
             if t.code[i] == 0:
@@ -187,10 +219,10 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         if one_hot:
             KERNELS.gather(x, t.code, n, x_target)
     if one_hot:
-        KERNELS.target_loss(&row_pairs, x_target, n, sums.loss, rest, NULL if j.grad.data == NULL else p, off)
+        KERNELS.target_loss(&row_pairs, x_target, narrow, n, sums.loss, rest, NULL if j.grad.data == NULL else p, off)
         if j.gamma != 0:
             KERNELS.focal(j.gamma, rest, n, sums.loss, sums.slope, sums.curvature)
-        else:
+        elif derivatives:
             for i in range(n):
                 sums.slope[i], sums.curvature[i] = 1, 0
     else:
@@ -200,18 +232,20 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
                 g.bad_row = min(g.bad_row, first + i)
             if j.entropy:
                 sums.loss[i] += sums.entropy[i]
-    for i in range(n):
-        plain[i] = sums.slope[i]
-        z[i] = lse[i] = 0
+    if derivatives:
+        for i in range(n):
+            plain[i] = sums.slope[i]
+            z[i] = lse[i] = 0
     if j.z != 0:
         KERNELS.logsumexp(&row_pairs, n, lse)
         for i in range(n):
             # The row's class weight is in its weight, or in its terms: then it must be in this one too.
             z[i] = j.z if one_hot or j.soft else j.z * j.class_weight[t.code[i] * j.class_weight_step]
             sums.loss[i] += z[i] * lse[i] * lse[i]
-            sums.slope[i] += 2 * z[i] * lse[i]
+            if derivatives:
+                sums.slope[i] += 2 * z[i] * lse[i]
     finish_rows(j, first, n, sums.loss, &t, g)
-    if j.grad.data == NULL and j.hess.data == NULL:
+    if not derivatives:
         return
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
@@ -235,16 +269,16 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     # Elements are rows of one class; the target and pos_weight are of their shape.
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, 0, j.x.element]
+    cdef source x = [rows, 0, j.x.element, 0]
     cdef sink out = [<char **>rows, 0, F64]
     cdef double[BLOCK] value, given, a1, a0, loss, grad, hess, scale
     cdef double smooth
     cdef int i
-    memset(t.start, 0, sizeof(t.start))
     fill_rows(&j.target, first, n, t.rows)
-    KERNELS.gather([t.rows, 0, j.target.element], t.start, n, given)
+    KERNELS.gather([t.rows, 0, j.target.element, 0], FIRST_CLASS, n, given)
     fill_rows(&j.x, first, n, rows)
-    KERNELS.gather(x, t.start, n, value)
+    KERNELS.gather(x, FIRST_CLASS, n, value)
+    t.neutral = not j.weighted
     for i in range(n):
         t.weight[i] = t.share[i] = (<const double *>at(&j.sample_weight, first + i))[0]
         t.ignored[i] = t.weight[i] == 0
@@ -279,16 +313,15 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     # Probabilities or their logarithms instead of logits.
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
-    cdef source x = [rows, j.x_step, j.x.element]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element]
     cdef soft_sums sums
     cdef double[BLOCK] total, lowest, highest, scale
     cdef int i
     load_target(j, first, n, False, &t, g)
-    fill_rows(&j.x, first, n, rows)
     KERNELS.range(x, n, j.n_classes, total, lowest, highest)
     for i in range(n):
-        if not (j.logs or t.ignored[i]) and (lowest[i] < 0 or (not j.normalized and highest[i] > 1)):
+        if not (j.logs or (not t.neutral and t.ignored[i])) and (lowest[i] < 0 or (not j.normalized and highest[i] > 1)):
             g.bad_proba = min(g.bad_proba, first + i)
     KERNELS.proba_loss(x, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
     for i in range(n):
@@ -312,7 +345,7 @@ cdef bint has_nan(const job *j, const char *row) noexcept nogil:
     cdef row_pointer p
     for c in range(j.n_classes):
         p = row + c * j.x_step
-        KERNELS.gather([&p, 0, j.x.element], &zero, 1, &value)
+        KERNELS.gather([&p, 0, j.x.element, 0], &zero, 1, &value)
         if isnan(value):
             return True
     return False
@@ -323,8 +356,8 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     cdef pairs row_pairs
     cdef double[BLOCK] lse
     cdef int i
-    fill_rows(&j.x, first, n, rows)
-    KERNELS.pair([rows, j.x_step, j.x.element], False, n, j.n_classes, &row_pairs)
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
+    KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     KERNELS.logsumexp(&row_pairs, n, lse)
     for i in range(n):
         if isinf(row_pairs.m[i]) and not has_nan(j, rows[i]):
@@ -335,12 +368,11 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
 
 cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef row_pointer[BLOCK] rows, out_rows
-    cdef source x = [rows, j.x_step, j.x.element]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
     cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element]
     cdef pairs row_pairs
     cdef double[BLOCK] one
     cdef int i
-    fill_rows(&j.x, first, n, rows)
     fill_rows(&j.grad, first, n, out_rows)
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
@@ -350,7 +382,7 @@ cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
     else:
         KERNELS.gradient(x, out, NULL, n, j.n_classes, &row_pairs, one, one)
     for i in range(n):
-        if isnan(row_pairs.r[i]):
+        if isnan(row_pairs.e[i] + row_pairs.sum[i]):
             fill_row(j, &out, i, NAN)
 
 
@@ -372,7 +404,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
             if not 0 <= code[e] < j.n_codes:
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
-        KERNELS.gather([same, j.x_step, j.x.element], code, n, p)
+        KERNELS.gather([same, j.x_step, j.x.element, 0], code, n, p)
         KERNELS.minus_log(p, complement, j.eps, n, term)
         for e in range(n):
             new = total + term[e]
@@ -388,10 +420,9 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     cdef double[BLOCK] p, loss, row_sum, lowest, highest
     cdef unsigned char[BLOCK] complement
     cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, j.x_step, j.x.element]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
     cdef bint binary = j.n_classes == 1
     cdef int i
-    fill_rows(&j.x, first, n, rows)
     KERNELS.range(x, n, j.n_classes, row_sum, lowest, highest)
     for i in range(n):
         g.lowest = min(g.lowest, lowest[i])
@@ -411,14 +442,15 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
                 t.code[i] = 0
         KERNELS.gather(x, t.code, n, p)
         KERNELS.minus_log(p, complement, j.eps, n, loss)
-    for i in range(n):
-        t.ignored[i] = False          # a row of weight 0 has a loss here: log_loss_per_sample shows it
+    if not t.neutral:
+        for i in range(n):
+            t.ignored[i] = False      # a row of weight 0 has a loss here: log_loss_per_sample shows it
     finish_rows(j, first, n, loss, &t, g)
 
 
 cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *result) except -1:
     # All blocks of the call, in slices between which Ctrl-C is looked for; the sums go into state.
-    cdef Py_ssize_t row_bytes = j.n_classes * 8
+    cdef Py_ssize_t row_bytes = j.n_classes * (8 if j.x.element == F64 else 4)
     cdef Py_ssize_t block = max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
@@ -448,10 +480,13 @@ cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *resu
                         run_block(loop, j, b * block, <int>min(block, j.n_rows - b * block), &all_gathered[threadid()])
             start = stop
             PyErr_CheckSignals()
+        for t in range(n_threads):
+            exact_flush(&all_gathered[t].total)
+            exact_flush(&all_gathered[t].total_weight)
         result[0] = all_gathered[0]
         for t in range(1, n_threads):
-            exact_merge(&result.total, &all_gathered[t].total)
-            exact_merge(&result.total_weight, &all_gathered[t].total_weight)
+            exact_merge(&result.total.exact, &all_gathered[t].total.exact)
+            exact_merge(&result.total_weight.exact, &all_gathered[t].total_weight.exact)
             result.bad_row = min(result.bad_row, all_gathered[t].bad_row)
             result.bad_proba = min(result.bad_proba, all_gathered[t].bad_proba)
             result.lowest = min(result.lowest, all_gathered[t].lowest)
@@ -474,8 +509,8 @@ cdef int merge_into(state, gathered *g) except -1:
     if state is None:
         return 0
     cdef int64_t[:, ::1] sums = state
-    exact_merge(<exact_sum *>&sums[0, 0], &g.total)
-    exact_merge(<exact_sum *>&sums[1, 0], &g.total_weight)
+    exact_merge(<exact_sum *>&sums[0, 0], &g.total.exact)
+    exact_merge(<exact_sum *>&sums[1, 0], &g.total_weight.exact)
     return 0
 
 
@@ -485,4 +520,4 @@ cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     for i in range(n):
         value[i] = (<const double *>at(&j.x, first + i))[0]
         weight[i] = (<const double *>at(&j.sample_weight, first + i))[0]
-    KERNELS.add(value, weight, weight, n, &g.total, &g.total_weight)
+    KERNELS.finish(value, weight, weight, n, F64, NULL, &g.total, &g.total_weight)

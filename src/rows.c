@@ -45,7 +45,17 @@ INLINE void accumulate_f64(f64x8 *sum, f64x8 *low, f64x8 term)
     *low = add_f64(*low, error);
 }
 
-INLINE void accumulate_f32(f64x8 *sum, f64x8 *low, f32x16 term)
+/* The same for a sum of terms >= 0, in half the operations: where the term is larger, its last bit can be lost, but then the
+ * sum doubles, so all that is ever lost stays below two ulps of it, and it is rare. */
+INLINE void add_terms_f64(f64x8 *sum, f64x8 *low, f64x8 term)
+{
+    f64x8 error;
+    *sum = fast_two_sum(*sum, term, &error);
+    *low = add_f64(*low, error);
+}
+
+/* float32 terms need no low part: float64 is wide enough. */
+INLINE void add_terms_f32(f64x8 *sum, f64x8 *low, f32x16 term)
 {
     (void)low;
     sum[0] = add_f64(sum[0], widen_f32(term, 0));
@@ -67,23 +77,20 @@ INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
     a->max_x = max_f64(a->max_x, b->max_x);
 }
 
-/* a / b as quotient + low; a quotient so small that it is rounded as a subnormal has no low part to speak of. */
-INLINE f64x8 divide_wide(struct wide a, struct wide b, f64x8 *low)
+/* e + sum of the rows from i, n of them, with the low parts. */
+INLINE f64x8 total_of(const struct pairs *pairs, int i, int n, f64x8 *low)
 {
-    f64x8 quotient = div_f64(a.high, b.high);
-    f64x8 rest = add_f64(fnma_f64(quotient, b.high, a.high), fnma_f64(quotient, b.low, a.low));
-    return fast_two_sum(quotient, div_f64(rest, b.high), low);
+    f64x8 e_low = load_part_f64(pairs->e_low + i, n, 0), sum_low = load_part_f64(pairs->sum_low + i, n, 0);
+    f64x8 total = two_sum(load_part_f64(pairs->e + i, n, 1), load_part_f64(pairs->sum + i, n, 0), low);
+    *low = add_f64(*low, add_f64(e_low, sum_low));
+    return total;
 }
 
-/* 1 / (e * (1 + r)), rounded about once. */
-INLINE f64x8 softmax_scale(struct wide e, f64x8 r, f64x8 r_low)
+/* 1 / (x + low), rounded about once. */
+INLINE f64x8 inverse_of(f64x8 x, f64x8 low)
 {
-    f64x8 u_low, u = two_sum(set_f64(1), r, &u_low), whole = mul_f64(e.high, u);
-    u_low = add_f64(u_low, r_low);
-    f64x8 rest = add_f64(fma_f64(e.high, u, sub_f64(set_f64(0), whole)), fma_f64(e.high, u_low, mul_f64(e.low, u)));
-    f64x8 inverse = div_f64(set_f64(1), whole);
-    f64x8 error = fnma_f64(inverse, rest, fnma_f64(inverse, whole, set_f64(1)));
-    return fma_f64(inverse, error, inverse);
+    f64x8 one = set_f64(1), inverse = div_f64(one, x);
+    return fma_f64(inverse, fnma_f64(inverse, low, fnma_f64(inverse, x, one)), inverse);
 }
 
 #define ELEMENT_f64 F64
@@ -111,8 +118,62 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
 
 static void gather(struct source x, const int64_t *code, int n_rows, double *out)
 {
-    for (int i = 0; i < n_rows; i++)
-        read_f64(x.rows[i] + code[i] * x.step, 0, x.element, 1, out + i, 1);
+#define CASE(NAME, TYPE, CONVERT)                                                                                  \
+    case NAME:                                                                                                     \
+        for (int i = 0; i < n_rows; i++) {                                                                         \
+            TYPE value;                                                                                            \
+            memcpy(&value, x.rows[i] + code[i] * x.step, sizeof value);                                            \
+            out[i] = CONVERT(value);                                                                               \
+        }                                                                                                          \
+        break;
+    switch (x.element) {
+        CASE(F64, double, (double))
+        CASE(F32, float, (double))
+        CASE(F16, uint16_t, (double)widen_f16)
+        CASE(BF16, uint16_t, (double)widen_bf16)
+    default:
+        for (int i = 0; i < n_rows; i++)
+            read_f64(x.rows[i] + code[i] * x.step, 0, x.element, 1, out + i);
+    }
+#undef CASE
+}
+
+static int codes(const char *target, ptrdiff_t step, enum element element, int n, int64_t n_codes, int64_t *out)
+{
+#define EACH(STEP, TYPE)                                                                                           \
+    for (int i = 0; i < n; i++) {                                                                                  \
+        TYPE value;                                                                                                \
+        memcpy(&value, target + i * (ptrdiff_t)(STEP), sizeof value);                                              \
+        out[i] = (int64_t)value;                                                                                   \
+        outside |= (uint64_t)out[i] >= (uint64_t)n_codes;                                                          \
+    }
+#define CASE(NAME, TYPE)                                                                                           \
+    case NAME:                                                                                                     \
+        if (step == sizeof(TYPE))                                                                                  \
+            EACH(sizeof(TYPE), TYPE)                                                                               \
+        else                                                                                                       \
+            EACH(step, TYPE)                                                                                       \
+        break;
+    int outside = 0;
+    switch (element) {
+        CASE(I8, int8_t)
+        CASE(I16, int16_t)
+        CASE(I32, int32_t)
+        CASE(I64, int64_t)
+        CASE(U8, uint8_t)
+        CASE(U16, uint16_t)
+        CASE(U32, uint32_t)
+    default:
+        for (int i = 0; i < n; i++) {
+            uint64_t value;
+            memcpy(&value, target + i * step, sizeof value);
+            out[i] = value > INT64_MAX ? INT64_MAX : (int64_t)value;
+            outside |= out[i] >= n_codes;
+        }
+    }
+#undef CASE
+#undef EACH
+    return !outside;
 }
 
 /* float64 logits in float64; all others in float32. */
@@ -147,18 +208,61 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum,
     }
 }
 
-static void add(const double *value, const double *weight, const double *share, ptrdiff_t n, struct exact_sum *total,
-                struct exact_sum *total_share)
+/* Eight values at once; what is left of a value below the last bin, and what is not below 2^20, goes to the chunks. */
+INLINE void add_values(struct running_sum *sum, f64x8 value)
 {
-    for (ptrdiff_t i = 0; i < n; i++) {
-        double w = weight[i], product = w * value[i];
-        exact_add(total_share, share[i]);
-        if (w == 0 && value[i] == value[i])
-            continue;                             /* 0 * inf is 0 here, but a NaN stays one */
-        exact_add(total, product);
-        if (fabs(product) < INFINITY && w != 1)
-            exact_add(total, fma(w, value[i], -product));
+    i64x8 small = less_f64(abs_f64(value), set_f64(1 << -LEAST_OF_BINS));
+    f64x8 rest = choose_f64(small, value, set_f64(0));
+    for (int b = 0; b < BINS; b++) {
+        f64x8 magic = set_f64(0x1.8p52 * (b == 0 ? 0x1p-20 : b == 1 ? 0x1p-60 : 0x1p-100));
+        f64x8 part = sub_f64(add_f64(rest, magic), magic);
+        rest = sub_f64(rest, part);
+        store_f64(sum->bin[b], add_f64(load_f64(sum->bin[b]), part));
     }
+    rest = choose_f64(small, rest, value);
+    i64x8 none = equal_f64(rest, set_f64(0));
+    EACH_REGISTER none.r[i] = ~none.r[i];
+    if (any_f64(none)) {
+        double left[8];
+        store_f64(left, rest);
+        for (int l = 0; l < 8; l++)
+            if (left[l] != 0)
+                exact_add(&sum->exact, left[l]);
+    }
+    if (++sum->pending >= FLUSH_AFTER)
+        exact_flush(sum);
+}
+
+static void finish(double *loss, const double *weight, const double *share, int n_all, enum element element, char *out,
+                   struct running_sum *total, struct running_sum *total_share)
+{
+    const f64x8 zero = set_f64(0);
+    for (int i = 0; i < n_all; i += 8) {
+        int n = at_most_8(n_all - i);
+        f64x8 value = load_part_f64(loss + i, n, 0), low = zero;
+        if (element != F64)
+            value = single_f64(value);
+        value = choose_f64(equal_f64(value, value), value, set_f64(NAN));
+        store_part_f64(loss + i, n, value);
+        if (weight) {
+            f64x8 w = load_part_f64(weight + i, n, 0), product = mul_f64(w, value);
+            i64x8 counts = less_f64(abs_f64(product), set_f64(INFINITY)), none = equal_f64(w, zero);
+            low = choose_f64(counts, fma_f64(w, value, sub_f64(zero, product)), zero);
+            /* 0 * inf is 0 here, but a NaN stays one. */
+            value = choose_f64(none, choose_f64(equal_f64(value, value), zero, value), product);
+            add_values(total, choose_f64(none, zero, low));
+            add_values(total_share, load_part_f64(share + i, n, 0));
+        }
+        add_values(total, value);
+        if (out) {
+            double values[8];
+            store_f64(values, value);
+            for (int j = 0; j < n; j++)
+                write_element(out + (i + j) * (element == F64 ? 8 : 4), element, values[j]);
+        }
+    }
+    if (!weight)
+        total_share->ones += n_all;
 }
 
 static void elementary(int function, const double *x, ptrdiff_t n, double *out)
@@ -171,7 +275,7 @@ static void elementary(int function, const double *x, ptrdiff_t n, double *out)
         case 0: y = exp_f64(v, set_f64(MAGIC_f64 + EXPONENT_BIAS_f64), set_f64(-EXPONENT_BIAS_f64 / LOG2E)); break;
         case 1: y = expm1_f64(v); break;
         case 2: y = log_wide(v, set_f64(0), &low); break;
-        case 3: y = log1p_wide(v, set_f64(0), &low); break;
+        case 3: y = log1p_wide(v, set_f64(0), set_f64(1), set_f64(0), &low); break;
         case 4:
             for (int j = 0; j < part; j++)
                 narrow[j] = (float)x[i + j];
@@ -194,4 +298,4 @@ const struct kernels TABLE(KERNELS) = {
     .name = TEXT(KERNELS), .gather = gather, .pair = pair, .pair_binary = pair_binary, .logsumexp = logsumexp, .target_loss = target_loss,
     .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements, .log_softmax = log_softmax,
     .binary = binary, .bernoulli = bernoulli, .proba_loss = proba_loss, .proba_gradient = proba_gradient, .range = range,
-    .minus_log = minus_log, .add = add, .elementary = elementary};
+    .minus_log = minus_log, .codes = codes, .finish = finish, .elementary = elementary};

@@ -13,12 +13,13 @@
 #include "elements.h"
 #include "exact_sum.h"
 
-enum { BLOCK = 64 };                              /* rows of a block at the most */
+enum { BLOCK = 128 };                             /* rows of a block at the most */
 
 struct source {
     const char *const *rows;
     ptrdiff_t step;                               /* bytes between neighbouring classes */
     enum element element;
+    ptrdiff_t between;                            /* bytes between neighbouring rows, where all are so, or 0 */
 };
 
 /* Where results go, each rounded once more if the element is narrower. It may be where the logits are. */
@@ -28,10 +29,11 @@ struct sink {
     enum element element;
 };
 
-/* The row pair of each row: m is the largest logit; r + r_low, with |r_low| <= ulp(r), is the sum of exp(x_j - m) over
- * all classes but one that attains m. Then logsumexp = m + log1p(r). NaN in the row or m = +-inf: r is NaN. */
+/* The row pair of each row: m is the largest logit; r the sum of exp(x_j - m) over all classes but one that attains m. Then
+ * logsumexp = m + log1p(r). r is kept as sum / e: the sum of exp(x_j) and exp(m) on one scale, each with a low part within
+ * its ulp. NaN in the row, or m = +-inf: one of them is NaN. */
 struct pairs {
-    double m[BLOCK], r[BLOCK], r_low[BLOCK];
+    double m[BLOCK], e[BLOCK], e_low[BLOCK], sum[BLOCK], sum_low[BLOCK];
 };
 
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is
@@ -68,8 +70,8 @@ struct kernels {
     void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
 
     /* loss + rest = (m - x_target) + log1p(r); p and off, where p is not NULL: the probability of the target's class, and
-     * of all others. */
-    void (*target_loss)(const struct pairs *pairs, const double *x_target, int n_rows, double *loss /* OUT */,
+     * of all others. narrow: enough for float32 results, the rest is 0. */
+    void (*target_loss)(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss /* OUT */,
                         double *rest /* OUT */, double *p /* OUT */, double *off /* OUT */);
 
     /* Row losses into (1 - p)^gamma * loss, with their slope and curvature. */
@@ -117,10 +119,15 @@ struct kernels {
     /* out = -log(p), or -log(1 - p) where complement is set; p is clipped to [eps, 1 - eps] first. */
     void (*minus_log)(const double *p, const unsigned char *complement, double eps, ptrdiff_t n, double *out /* OUT */);
 
-    /* weight * value as its two exact halves into total (0 where weight is); share, the row's part of a mean's denominator,
-     * into total_share. */
-    void (*add)(const double *value, const double *weight, const double *share, ptrdiff_t n, struct exact_sum *total,
-                struct exact_sum *total_share);
+    /* Codes of any integer type, `step` bytes apart; what no int64 holds becomes one that is no code. Returns whether all are
+     * in [0, n_codes). */
+    int (*codes)(const char *target, ptrdiff_t step, enum element element, int n, int64_t n_codes, int64_t *out /* OUT */);
+
+    /* Row losses to the precision that `element` has, each NaN to one bit pattern; then weight * loss (0 where weight is,
+     * unless the loss is NaN) into `out` where that is not NULL, and its two exact halves into total. share, the row's part of a
+     * mean's denominator, goes into total_share. A weight of NULL: weights and shares are 1. */
+    void (*finish)(double *loss /* IN, OUT */, const double *weight, const double *share, int n, enum element element,
+                   char *out /* OUT */, struct running_sum *total, struct running_sum *total_share);
 
     /* out = f(x) with f of "exp", "expm1", "log", "log1p" in this order; function 4 is exp on float32 values. */
     void (*elementary)(int function, const double *x, ptrdiff_t n, double *out /* OUT */);

@@ -5,6 +5,7 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define OP(name) JOIN(name, T)
 #define LANES JOIN(LANES, T)
+#define WIDEN OP(widen)
 
 /* How exp(x_j) is scaled while a row is summed: everything is done with x - c, whose rounding to 2^n (1 + t) needs no
  * subtraction of the maximum, and 2^n is moved by `index` (vmath.h) so that m's lands in the middle of the exponents.
@@ -20,7 +21,7 @@ struct OP(scaling) {
 /* The running sum over classes. max_e is left out of the sum: a term enters when a larger one takes its place. */
 struct OP(state) {
     V max_x, max_e;
-    f64x8 sum[LANES / 8], low[LANES / 8];         /* float32 terms need no low part: float64 is wide enough */
+    f64x8 sum[LANES / 8], low[LANES / 8];
 };
 
 INLINE void OP(start)(struct OP(state) *state)
@@ -31,23 +32,30 @@ INLINE void OP(start)(struct OP(state) *state)
         state->sum[h] = state->low[h] = set_f64(0);
 }
 
-INLINE void OP(step)(struct OP(state) *state, V x, V c, V magic, V lowest, int centred)
+INLINE V OP(term)(struct OP(state) *state, V x, V c, V magic, V lowest, int centred)
 {
     state->max_x = OP(max)(state->max_x, x);
-    V e = OP(exp)(centred ? OP(sub)(x, c) : x, magic, lowest);
-    V term = OP(min)(state->max_e, e);
+    V e = OP(exp)(centred ? OP(sub)(x, c) : x, magic, lowest), term = OP(min)(state->max_e, e);
     state->max_e = OP(max)(state->max_e, e);
-    OP(accumulate)(state->sum, state->low, term);
+    return term;
 }
 
-/* Lanes are rows: `tile` holds the classes one after the other, LANES rows each. */
+/* Lanes are rows: `tile` holds the classes one after the other, LANES rows each. Terms enter the sum in twos. */
 INLINE void OP(sum_few)(const C *tile, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred,
                         struct OP(state) *state)
 {
     V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
-    OP(start)(state);
-    for (ptrdiff_t j = 0; j < n_classes; j++)
-        OP(step)(state, OP(load)(tile + j * LANES), c, magic, lowest, centred);
+    struct OP(state) local;
+    OP(start)(&local);
+    ptrdiff_t j = 0;
+    for (; j + 2 <= n_classes; j += 2) {
+        V term = OP(term)(&local, OP(load)(tile + j * LANES), c, magic, lowest, centred);
+        V other = OP(term)(&local, OP(load)(tile + (j + 1) * LANES), c, magic, lowest, centred);
+        OP(add_terms)(local.sum, local.low, OP(add)(term, other));
+    }
+    if (j < n_classes)
+        OP(add_terms)(local.sum, local.low, OP(term)(&local, OP(load)(tile + j * LANES), c, magic, lowest, centred));
+    *state = local;
 }
 
 /* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. */
@@ -57,10 +65,21 @@ INLINE void OP(sum_many)(const C *row, ptrdiff_t n_classes, const struct OP(scal
     V c = OP(set)(scaling->c[i]), magic = OP(set)(scaling->magic[i]), lowest = OP(set)(scaling->lowest[i]);
     struct OP(state) local = *state;
     ptrdiff_t j = 0;
-    for (; j + LANES <= n_classes; j += LANES)
-        OP(step)(&local, OP(load)(row + j), c, magic, lowest, centred);
-    if (j < n_classes)
-        OP(step)(&local, OP(load_part)(row + j, (int)(n_classes - j), -INFINITY), c, magic, lowest, centred);
+    for (; j + 2 * LANES <= n_classes; j += 2 * LANES) {
+        V term = OP(term)(&local, OP(load)(row + j), c, magic, lowest, centred);
+        V other = OP(term)(&local, OP(load)(row + j + LANES), c, magic, lowest, centred);
+        OP(add_terms)(local.sum, local.low, OP(add)(term, other));
+    }
+    V term = OP(set)(0);
+    if (j + LANES <= n_classes) {
+        term = OP(term)(&local, OP(load)(row + j), c, magic, lowest, centred);
+        j += LANES;
+    }
+    if (j < n_classes) {
+        V last = OP(load_part)(row + j, (int)(n_classes - j), -INFINITY);
+        term = OP(add)(term, OP(term)(&local, last, c, magic, lowest, centred));
+    }
+    OP(add_terms)(local.sum, local.low, term);
     *state = local;
 }
 
@@ -70,16 +89,21 @@ INLINE int OP(direct)(struct source x)
     return x.step == sizeof(C) && x.element == OP(ELEMENT);
 }
 
-/* n elements, `from` bytes apart, to places `to` elements apart. */
-INLINE void OP(read)(const char *p, ptrdiff_t from, enum element element, ptrdiff_t n, C *out, ptrdiff_t to)
+/* n elements, `step` bytes apart. */
+INLINE void OP(read)(const char *p, ptrdiff_t step, enum element element, ptrdiff_t n, C *out)
 {
+#define EACH(STEP, TYPE, CONVERT)                                                                                  \
+    for (ptrdiff_t j = 0; j < n; j++) {                                                                            \
+        TYPE value;                                                                                                \
+        memcpy(&value, p + j * (STEP), sizeof value);                                                              \
+        out[j] = CONVERT(value);                                                                                   \
+    }
 #define CASE(NAME, TYPE, CONVERT)                                                                                  \
     case NAME:                                                                                                     \
-        for (ptrdiff_t j = 0; j < n; j++) {                                                                        \
-            TYPE value;                                                                                            \
-            memcpy(&value, p + j * from, sizeof value);                                                            \
-            out[j * to] = CONVERT(value);                                                                          \
-        }                                                                                                          \
+        if (step == sizeof(TYPE))                                                                                  \
+            EACH((ptrdiff_t)sizeof(TYPE), TYPE, CONVERT)                                                           \
+        else                                                                                                       \
+            EACH(step, TYPE, CONVERT)                                                                              \
         break;
     switch (element) {
         CASE(F64, double, (C))
@@ -98,6 +122,7 @@ INLINE void OP(read)(const char *p, ptrdiff_t from, enum element element, ptrdif
         break;
     }
 #undef CASE
+#undef EACH
 }
 
 /* The classes [first, first + n) of a row as contiguous values: where they lie, or copied into `copy`. */
@@ -106,61 +131,95 @@ INLINE const C *OP(contiguous)(struct source x, int i, ptrdiff_t first, ptrdiff_
     const char *p = x.rows[i] + first * x.step;
     if (OP(direct)(x))
         return (const C *)(const void *)p;
-    OP(read)(p, x.step, x.element, n, copy, 1);
+    OP(read)(p, x.step, x.element, n, copy);
     return copy;
 }
 
-/* Classes [first, first + n) of LANES rows into `tile`: class j of row i at tile[i * row_step + j * class_step]. Class by
- * class, so that rows which share their cache lines are read together, unless each row is contiguous. */
-INLINE void OP(pack)(struct source group, ptrdiff_t first, ptrdiff_t n, C *tile, ptrdiff_t row_step, ptrdiff_t class_step)
+/* LANES rows of at most FEW classes, transposed: class j of row i at tile[j * LANES + i]. */
+INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
 {
-    ptrdiff_t between = group.rows[1] - group.rows[0];
-    int even = group.element == OP(ELEMENT) && group.step != sizeof(C);
-    for (int i = 1; i < LANES; i++)
-        even &= group.rows[i] - group.rows[i - 1] == between;
-    if (!even)
+    enum { QUAD = 16 / sizeof(C) };
+    const char *const *rows = group.rows;
+    const char *copies[LANES];
+    C copy[LANES][FEW];
+    if (group.element == OP(ELEMENT) && group.between == sizeof(C)) {
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            OP(store)(tile + j * LANES, OP(load)((const C *)(const void *)(rows[0] + j * group.step)));
+        return;
+    }
+    if (OP(direct)(group) && n_classes == 2 && group.between == 2 * sizeof(C)) {
+        V pairs[2];
+        OP(pairs)((const C *)(const void *)rows[0], pairs);
+        OP(store)(tile, pairs[0]);
+        OP(store)(tile + LANES, pairs[1]);
+        return;
+    }
+    if (!OP(direct)(group)) {
+        for (int i = 0; i < LANES; i++) {
+            OP(read)(rows[i], group.step, group.element, n_classes, copy[i]);
+            copies[i] = (const char *)copy[i];
+        }
+        rows = copies;
+    }
+    if (n_classes < QUAD) {
         for (int i = 0; i < LANES; i++)
-            OP(read)(group.rows[i] + first * group.step, group.step, group.element, n, tile + i * row_step, class_step);
-    else
-        for (ptrdiff_t j = 0; j < n; j++)
-            for (int i = 0; i < LANES; i++)
-                memcpy(tile + i * row_step + j * class_step, group.rows[0] + i * between + (first + j) * group.step, sizeof(C));
+            for (ptrdiff_t j = 0; j < n_classes; j++)
+                memcpy(tile + j * LANES + i, rows[i] + j * (ptrdiff_t)sizeof(C), sizeof(C));
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
+        ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;      /* the last ones overlap */
+        V columns[QUAD];
+        OP(columns)(rows, at * (ptrdiff_t)sizeof(C), columns);
+        for (int q = 0; q < QUAD; q++)
+            OP(store)(tile + (at + q) * LANES, columns[q]);
+    }
 }
 
 static void OP(sum_group_few)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                               int centred, double *m, struct wide *sum)
 {
-    C tile[FEW * LANES], max_x[LANES];
-    OP(pack)(group, 0, n_classes, tile, 1, LANES);
+    C tile[FEW * LANES];
+    OP(pack_few)(group, n_classes, tile);
     struct OP(state) state;
     if (centred)
         OP(sum_few)(tile, n_classes, scaling, 1, &state);
     else
         OP(sum_few)(tile, n_classes, scaling, 0, &state);
-    OP(store)(max_x, state.max_x);
-    for (int i = 0; i < LANES; i++)
-        m[i] = max_x[i];
     for (int h = 0; h < LANES / 8; h++) {
-        sum[h].high = state.sum[h];
-        sum[h].low = state.low[h];
+        store_f64(m + 8 * h, WIDEN(state.max_x, h));
+        sum[h] = (struct wide){state.sum[h], state.low[h]};
     }
+}
+
+/* Classes [first, first + n) of eight rows, one row after the other. Class by class, so that rows which share their cache
+ * lines are read together, unless each row is contiguous. */
+INLINE void OP(pack_many)(struct source group, ptrdiff_t first, ptrdiff_t n, C (*tile)[TILE])
+{
+    if (group.element != OP(ELEMENT) || !group.between || group.step == sizeof(C))
+        for (int i = 0; i < 8; i++)
+            OP(read)(group.rows[i] + first * group.step, group.step, group.element, n, tile[i]);
+    else
+        for (ptrdiff_t j = 0; j < n; j++)
+            for (int i = 0; i < 8; i++)
+                memcpy(&tile[i][j], group.rows[0] + i * group.between + (first + j) * group.step, sizeof(C));
 }
 
 static void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                                int centred, double *m, struct wide *sum)
 {
-    struct OP(state) states[LANES];
-    for (int i = 0; i < LANES; i++)
+    struct OP(state) states[8];
+    for (int i = 0; i < 8; i++)
         OP(start)(&states[i]);
     /* Contiguous rows are streamed one after the other; others are packed tile by tile. The lane of a class is the same. */
     int direct = OP(direct)(group);
     ptrdiff_t tile = direct ? n_classes : TILE;
     for (ptrdiff_t first = 0; first < n_classes; first += tile) {
         ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-        C copy[LANES][TILE];
+        C copy[8][TILE];
         if (!direct)
-            OP(pack)(group, first, n, copy[0], TILE, 1);
-        for (int i = 0; i < LANES; i++) {
+            OP(pack_many)(group, first, n, copy);
+        for (int i = 0; i < 8; i++) {
             if (i && group.rows[i] == group.rows[0])
                 states[i] = states[0];
             else {
@@ -172,35 +231,36 @@ static void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const s
             }
         }
     }
-    /* Transposed, so that the lanes of all rows merge together: lane l of row i at [l][i]. */
-    double max_x[LANES][LANES], max_e[LANES][LANES], high[LANES][LANES], low[LANES][LANES];
-    for (int i = 0; i < LANES; i++) {
-        C x[LANES], e[LANES];
-        double s[LANES], s_low[LANES];
-        OP(store)(x, states[i].max_x);
-        OP(store)(e, states[i].max_e);
-        for (int h = 0; h < LANES / 8; h++) {
-            store_f64(s + 8 * h, states[i].sum[h]);
-            store_f64(s_low + 8 * h, states[i].low[h]);
-        }
-        for (int l = 0; l < LANES; l++) {
-            max_x[l][i] = x[l];
-            max_e[l][i] = e[l];
-            high[l][i] = s[l];
-            low[l][i] = s_low[l];
-        }
+    /* Lanes merge by halves: those of a row down to eight, then transposed, all rows together. */
+    double parts[4][8][8];
+    for (int i = 0; i < 8; i++) {
+        struct lane_sum lanes[LANES / 8];
+        for (int h = 0; h < LANES / 8; h++)
+            lanes[h] = (struct lane_sum){WIDEN(states[i].max_x, h), WIDEN(states[i].max_e, h),
+                                         {states[i].sum[h], states[i].low[h]}};
+        if (LANES == 16)
+            merge_lanes(&lanes[0], &lanes[LANES / 8 - 1]);
+        store_f64(parts[0][i], lanes[0].max_x);
+        store_f64(parts[1][i], lanes[0].max_e);
+        store_f64(parts[2][i], lanes[0].sum.high);
+        store_f64(parts[3][i], lanes[0].sum.low);
     }
-    for (int h = 0; h < LANES; h += 8) {
-        struct lane_sum lanes[LANES];
-        for (int l = 0; l < LANES; l++)
-            lanes[l] = (struct lane_sum){load_f64(max_x[l] + h), load_f64(max_e[l] + h),
-                                         {load_f64(high[l] + h), load_f64(low[l] + h)}};
-        for (int width = LANES / 2; width; width /= 2)
-            for (int l = 0; l < width; l++)
-                merge_lanes(&lanes[l], &lanes[l + width]);
-        store_f64(m + h, lanes[0].max_x);
-        sum[h / 8] = lanes[0].sum;
+    f64x8 columns[4][8];
+    for (int part = 0; part < 4; part++) {
+        const char *rows[8];
+        for (int i = 0; i < 8; i++)
+            rows[i] = (const char *)parts[part][i];
+        for (int l = 0; l < 8; l += 2)
+            columns_f64(rows, l * (ptrdiff_t)sizeof(double), &columns[part][l]);
     }
+    struct lane_sum lanes[8];
+    for (int l = 0; l < 8; l++)
+        lanes[l] = (struct lane_sum){columns[0][l], columns[1][l], {columns[2][l], columns[3][l]}};
+    for (int width = 4; width; width /= 2)
+        for (int l = 0; l < width; l++)
+            merge_lanes(&lanes[l], &lanes[l + width]);
+    store_f64(m, lanes[0].max_x);
+    sum[0] = lanes[0].sum;
 }
 
 /* c and the index of rows whose maxima are m: see struct scaling. */
@@ -216,34 +276,44 @@ INLINE f64x8 OP(index)(f64x8 m)
     return sub_f64(set_f64(OP(EXPONENT_BIAS) + OP(MIDDLE)), n);
 }
 
+/* exp(m), scaled as in the sums. */
+INLINE f64x8 OP(largest)(f64x8 m, f64x8 *low)
+{
+    f64x8 index = add_f64(OP(index)(m), set_f64(EXPONENT_BIAS_f64 - OP(EXPONENT_BIAS))), x = sub_f64(m, OP(centre)(m));
+    if (OP(ELEMENT) == F64)
+        return exp_wide(x, index, low);
+    *low = set_f64(0);
+    return exp_f64(x, add_f64(set_f64(MAGIC_f64), index), lowest_f64(index));
+}
+
 static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
-    for (int first = 0; first < n_rows; first += LANES) {
-        /* The missing rows of the last group repeat its first. */
+    int few = n_classes <= FEW, size = few ? LANES : 8;
+    struct OP(scaling) near;
+    for (int i = 0; i < LANES; i++) {
+        near.c[i] = 0;
+        near.magic[i] = OP(MAGIC) + (OP(EXPONENT_BIAS) + OP(MIDDLE));
+        near.lowest[i] = (C)((OP(EXPONENT_BIAS) + OP(MIDDLE)) * -0x1.62e42fefa39efp-1);
+    }
+    for (int first = 0; first < n_rows; first += size) {
+        struct source group = x;
         const char *rows[LANES];
-        struct source group = {rows, x.step, x.element};
-        struct OP(scaling) scaling;
         double m[LANES];
         struct wide sum[LANES / 8];
-        for (int i = 0; i < LANES; i++) {
-            rows[i] = x.rows[first + i < n_rows ? first + i : first];
-            scaling.c[i] = 0;
-            scaling.magic[i] = OP(MAGIC) + (OP(EXPONENT_BIAS) + OP(MIDDLE));
-            scaling.lowest[i] = (C)((OP(EXPONENT_BIAS) + OP(MIDDLE)) * -0x1.62e42fefa39efp-1);
+        group.rows += first;
+        if (first + size > n_rows) {              /* the missing rows of the last group repeat its first */
+            for (int i = 0; i < size; i++)
+                rows[i] = x.rows[first + i < n_rows ? first + i : first];
+            group.rows = rows;
+            group.between = 0;
         }
-        int centred = 0;
-        for (;;) {
-            if (n_classes <= FEW)
-                OP(sum_group_few)(group, n_classes, &scaling, centred, m, sum);
-            else
-                OP(sum_group_many)(group, n_classes, &scaling, centred, m, sum);
-            int all_near = 1;
-            for (int i = 0; i < LANES; i++)
-                all_near &= fabs(m[i]) <= OP(NEAR);
-            if (centred || all_near)
-                break;
-            centred = 1;
-            for (int h = 0; h < LANES; h += 8) {
+        (few ? OP(sum_group_few) : OP(sum_group_many))(group, n_classes, &near, 0, m, sum);
+        int far = 0;
+        for (int h = 0; h < size; h += 8)
+            far |= any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(load_f64(m + h))));
+        if (far) {
+            struct OP(scaling) scaling;
+            for (int h = 0; h < size; h += 8) {
                 double c[8], index[8], lowest[8];
                 store_f64(c, OP(centre)(load_f64(m + h)));
                 store_f64(index, OP(index)(load_f64(m + h)));
@@ -254,82 +324,140 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
                     scaling.lowest[h + i] = (C)lowest[i];
                 }
             }
+            (few ? OP(sum_group_few) : OP(sum_group_many))(group, n_classes, &scaling, 1, m, sum);
         }
-        for (int h = 0; h < LANES && first + h < n_rows; h += 8) {
-            /* r = sum / exp(m - c), both scaled by the same power of two. */
-            f64x8 maximum = load_f64(m + h), e_low, r_low;
-            f64x8 index = add_f64(OP(index)(maximum), set_f64(EXPONENT_BIAS_f64 - OP(EXPONENT_BIAS)));
-            f64x8 e = exp_wide(sub_f64(maximum, OP(centre)(maximum)), index, &e_low);
-            f64x8 r = divide_wide(sum[h / 8], (struct wide){e, e_low}, &r_low);
+        for (int h = 0; h < size && first + h < n_rows; h += 8) {
             int n = at_most_8(n_rows - first - h);
+            f64x8 maximum = load_f64(m + h), e_low, e = OP(largest)(maximum, &e_low);
+            f64x8 total_low, total = fast_two_sum(sum[h / 8].high, sum[h / 8].low, &total_low);
             store_part_f64(pairs->m + first + h, n, maximum);
-            store_part_f64(pairs->r + first + h, n, r);
-            store_part_f64(pairs->r_low + first + h, n, r_low);
+            store_part_f64(pairs->e + first + h, n, e);
+            store_part_f64(pairs->e_low + first + h, n, e_low);
+            store_part_f64(pairs->sum + first + h, n, total);
+            store_part_f64(pairs->sum_low + first + h, n, total_low);
         }
     }
 }
 
 /* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction: the index takes the power of two of the scale over the sum,
  * so that neither factor can underflow where the product does not. */
-INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale, double *c,
-                             double *index, double *fraction)
+struct OP(shares) {
+    double c[BLOCK], index[BLOCK], fraction[BLOCK];
+};
+
+INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale,
+                             struct OP(shares) *shares)
 {
+    const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), centre = OP(centre)(m), e_low;
-        f64x8 exponent = nearest_exponent(sub_f64(m, centre));
-        struct wide e = {exp_wide(sub_f64(m, centre), sub_f64(set_f64(EXPONENT_BIAS_f64), exponent), &e_low), e_low};
-        f64x8 inverse = softmax_scale(e, load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0));
-        f64x8 share = mul_f64(mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0)), inverse), power;
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, total = total_of(pairs, i, n, &low), size, power;
+        total = split_exponent(total, &size);
+        f64x8 inverse = inverse_of(total, mul_f64(low, power_of_two(sub_f64(zero, size))));
+        f64x8 share = mul_f64(mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0)), inverse);
         split_exponent(abs_f64(share), &power);
         power = max_f64(min_f64(power, set_f64(OP(MOST_POWER))), set_f64(-1000));
-        f64x8 guarded = mul_f64(share, power_of_two(sub_f64(set_f64(0), power)));
-        store_part_f64(fraction + i, n, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
-        store_part_f64(c + i, n, centre);
-        store_part_f64(index + i, n, sub_f64(add_f64(power, set_f64(OP(EXPONENT_BIAS) + OP(GUARD))), exponent));
+        f64x8 guarded = mul_f64(share, power_of_two(sub_f64(zero, power)));
+        store_part_f64(shares->fraction + i, n, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
+        store_part_f64(shares->c + i, n, OP(centre)(m));
+        f64x8 index = sub_f64(add_f64(power, OP(index)(m)), sub_f64(size, set_f64(OP(GUARD))));
+        store_part_f64(shares->index + i, n, index);
+    }
+}
+
+INLINE V OP(share)(V x, V centre, V magic, V lowest, V fraction)
+{
+    return OP(mul)(OP(exp)(OP(sub)(x, centre), magic, lowest), fraction);
+}
+
+/* LANES rows of few classes together, into rows of neighbouring classes. */
+static void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const struct OP(shares) *shares,
+                             int first)
+{
+    enum { QUAD = 16 / sizeof(C) };
+    C tile[FEW * LANES], c[LANES], magic[LANES], lowest[LANES], fraction[LANES];
+    OP(pack_few)(group, n_classes, tile);
+    for (int i = 0; i < LANES; i++) {
+        c[i] = (C)shares->c[first + i];
+        magic[i] = OP(MAGIC) + (C)shares->index[first + i];
+        lowest[i] = (C)(shares->index[first + i] * -0x1.62e42fefa39efp-1);
+        fraction[i] = (C)shares->fraction[first + i];
+    }
+    V centres = OP(load)(c), magics = OP(load)(magic), all_lowest = OP(load)(lowest), fractions = OP(load)(fraction);
+    for (ptrdiff_t j = 0; j < n_classes; j++) {
+        V value = OP(share)(OP(load)(tile + j * LANES), centres, magics, all_lowest, fractions);
+        OP(store)(tile + j * LANES, value);
+    }
+    if (n_classes < QUAD) {
+        for (int i = 0; i < LANES; i++)
+            for (ptrdiff_t j = 0; j < n_classes; j++)
+                memcpy(out[i] + j * (ptrdiff_t)sizeof(C), tile + j * LANES + i, sizeof(C));
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
+        ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;
+        V columns[QUAD];
+        for (int q = 0; q < QUAD; q++)
+            columns[q] = OP(load)(tile + (at + q) * LANES);
+        OP(uncolumns)(columns, at * (ptrdiff_t)sizeof(C), out);
+    }
+}
+
+/* n classes of one row; weights, where not NULL, are subtracted times scale. */
+INLINE void OP(gradient_part)(const C *row, int n, const struct OP(shares) *shares, int i, const double *weights,
+                              double scale, C *result)
+{
+    V centre = OP(set)((C)shares->c[i]), magic = OP(set)(OP(MAGIC) + (C)shares->index[i]);
+    V lowest = OP(set)((C)(shares->index[i] * -0x1.62e42fefa39efp-1)), fraction = OP(set)((C)shares->fraction[i]);
+    for (int j = 0; j < n; j += LANES) {
+        int part = n - j < LANES ? n - j : LANES;
+        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
+        V value = OP(share)(x, centre, magic, lowest, fraction);
+        if (weights) {
+            C share[LANES];
+            for (int l = 0; l < part; l++)
+                share[l] = (C)(weights[j + l] * scale);
+            value = OP(sub)(value, OP(load_part)(share, part, 0));
+        }
+        if (part == LANES)
+            OP(store)(result + j, value);
+        else
+            OP(store_part)(result + j, part, value);
     }
 }
 
 static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, int n_rows,
                          ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
-    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT);
-    double c[BLOCK], index[BLOCK], fraction[BLOCK];
-    OP(softmax_rows)(pairs, n_rows, slope, scale, c, index, fraction);
-    for (int i = 0; i < n_rows; i++) {
-        V centre = OP(set)((C)c[i]), magic = OP(set)(OP(MAGIC) + (C)index[i]), factor = OP(set)((C)fraction[i]);
-        V lowest = OP(set)((C)(index[i] * -0x1.62e42fefa39efp-1));
+    struct OP(shares) shares;
+    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), first_row = 0;
+    if (n_classes <= FEW && !target && in_place)
+        for (; first_row + LANES <= n_rows; first_row += LANES) {
+            struct source group = x;
+            group.rows += first_row;
+            OP(gradient_few)(group, out.rows + first_row, n_classes, &shares, first_row);
+        }
+    for (int i = first_row; i < n_rows; i++)
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             C x_copy[TILE], out_copy[TILE];
             double weights[TILE];
-            const C *row = OP(contiguous)(x, i, first, n_tile, x_copy);
+            const C *row = OP(contiguous)(x, i, first, n, x_copy);
             C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
-            if (target)
-                target_weights(target, i, first, n_tile, weights, NULL);
-            for (int j = 0; j < n_tile; j += LANES) {
-                int n = n_tile - j < LANES ? n_tile - j : LANES;
-                V logits = n == LANES ? OP(load)(row + j) : OP(load_part)(row + j, n, 0);
-                V value = OP(mul)(OP(exp)(OP(sub)(logits, centre), magic, lowest), factor);
-                if (target) {
-                    C share[LANES];
-                    for (int l = 0; l < n; l++)
-                        share[l] = (C)(weights[j + l] * scale[i]);
-                    value = OP(sub)(value, OP(load_part)(share, n, 0));
-                }
-                if (n == LANES)
-                    OP(store)(result + j, value);
-                else
-                    OP(store_part)(result + j, n, value);
-            }
+            if (target) {
+                target_weights(target, i, first, n, weights, NULL);
+                OP(gradient_part)(row, n, &shares, i, weights, scale[i], result);
+            } else
+                OP(gradient_part)(row, n, &shares, i, NULL, 0, result);
             if (!in_place)
-                for (int j = 0; j < n_tile; j++)
+                for (int j = 0; j < n; j++)
                     write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
         }
-    }
 }
 
 #undef LANES
+#undef WIDEN
 #undef OP
 #undef JOIN
 #undef JOIN_

@@ -3,7 +3,7 @@
 static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
 {
     if (target->source.rows) {
-        read_f64(target->source.rows[i] + first * target->source.step, target->source.step, target->source.element, n, out, 1);
+        read_f64(target->source.rows[i] + first * target->source.step, target->source.step, target->source.element, n, out);
         if (lowest)
             for (int j = 0; j < n; j++)
                 *lowest = out[j] < *lowest ? out[j] : *lowest;
@@ -64,7 +64,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
         int defined = 1;
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n, tile, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n, tile);
             for (int j = 0; j < n; j++) {
                 defined &= tile[j] == tile[j];
                 if (tile[j] > m) {
@@ -76,7 +76,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
         struct wide sum = {zero, zero};
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, tile, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, tile);
             if (first <= top && top < first + n_tile)
                 tile[top - first] = -INFINITY;    /* the one that is left out */
             for (int j = 0; j < n_tile; j += 8) {
@@ -86,24 +86,29 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
                 add_term(&sum, e, fma_f64(e, low, e_low));
             }
         }
+        f64x8 e_low, e = (x.element == F64 ? largest_f64 : largest_f32)(set_f64(m), &e_low);
+        f64x8 r = set_f64(lane_total(sum)), down = set_f64(0x1p-516);      /* 2^-MIDDLE */
+        e = mul_f64(e, down);
+        f64x8 total = mul_f64(r, e), total_low = fma_f64(r, e, sub_f64(zero, total));
         pairs->m[i] = m;
-        pairs->r[i] = defined && fabs(m) < INFINITY ? lane_total(sum) * 0x1p-516 : NAN;   /* 2^-MIDDLE */
-        pairs->r_low[i] = 0;
+        store_part_f64(pairs->e + i, 1, mul_f64(e, set_f64(0x1p516)));
+        store_part_f64(pairs->e_low + i, 1, e_low);
+        store_part_f64(pairs->sum + i, 1, defined ? total : set_f64(NAN));
+        store_part_f64(pairs->sum_low + i, 1, fma_f64(r, mul_f64(e_low, down), total_low));
     }
 }
 
 static void pair_binary(const double *x, int n_rows, struct pairs *pairs)
 {
+    const f64x8 zero = set_f64(0), index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64);
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 logit = load_part_f64(x + i, n, 0), e_low;
-        f64x8 index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), back = power_of_two(set_f64(-MIDDLE_f64));
-        f64x8 e = exp_wide(sub_f64(set_f64(0), abs_f64(logit)), index, &e_low);
-        /* Exactly scaled back: once rounded where it is subnormal, then without a low part. */
-        f64x8 r = mul_f64(e, back), r_low = mul_f64(e_low, back);
-        store_part_f64(pairs->m + i, n, max_f64(set_f64(0), logit));
-        store_part_f64(pairs->r + i, n, r);
-        store_part_f64(pairs->r_low + i, n, choose_f64(less_f64(r, set_f64(0x1p-960)), set_f64(0), r_low));
+        f64x8 logit = load_part_f64(x + i, n, 0), low, sum = exp_wide(sub_f64(zero, abs_f64(logit)), index, &low);
+        store_part_f64(pairs->m + i, n, max_f64(zero, logit));
+        store_part_f64(pairs->e + i, n, set_f64(0x1p516));          /* 2^MIDDLE */
+        store_part_f64(pairs->e_low + i, n, zero);
+        store_part_f64(pairs->sum + i, n, sum);
+        store_part_f64(pairs->sum_low + i, n, low);
     }
 }
 
@@ -142,32 +147,56 @@ INLINE struct class_terms terms_of(f64x8 l, f64x8 rest)
     return (struct class_terms){l, rest, fnma_f64(p, rest, p), q, q_low};
 }
 
+/* log1p(r) of n rows from i; and of one row, in all lanes. */
+INLINE f64x8 tails(const struct pairs *pairs, int i, int n, f64x8 *low)
+{
+    return log1p_wide(load_part_f64(pairs->sum + i, n, 0), load_part_f64(pairs->sum_low + i, n, 0),
+                      load_part_f64(pairs->e + i, n, 1), load_part_f64(pairs->e_low + i, n, 0), low);
+}
+
+INLINE f64x8 tail_of_row(const struct pairs *pairs, int i, f64x8 *low)
+{
+    return log1p_wide(set_f64(pairs->sum[i]), set_f64(pairs->sum_low[i]), set_f64(pairs->e[i]), set_f64(pairs->e_low[i]), low);
+}
+
 static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
 {
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, error;
-        f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, error, tail = tails(pairs, i, n, &low);
         f64x8 sum = two_sum(m, tail, &error);
         store_part_f64(out + i, n, add_f64(sum, add_f64(error, low)));
     }
 }
 
-static void target_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *rest,
+static void target_loss(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss, double *rest,
                         double *p, double *off)
 {
+    const f64x8 zero = set_f64(0), one = set_f64(1);
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0), low, remainder;
-        f64x8 tail = log1p_wide(load_part_f64(pairs->r + i, n, 0), load_part_f64(pairs->r_low + i, n, 0), &low);
-        f64x8 value = class_loss(m, x, tail, low, &remainder);
-        store_part_f64(loss + i, n, value);
-        store_part_f64(rest + i, n, remainder);
-        if (p) {
-            struct class_terms terms = terms_of(value, remainder);
-            store_part_f64(p + i, n, terms.p);
-            store_part_f64(off + i, n, terms.q);
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0);
+        if (narrow) {
+            f64x8 margin = choose_f64(equal_f64(m, x), zero, sub_f64(m, x));
+            f64x8 tail = log1p_short(load_part_f64(pairs->sum + i, n, 0), load_part_f64(pairs->e + i, n, 1));
+            store_part_f64(loss + i, n, add_f64(margin, tail));
+        } else {
+            f64x8 low, remainder, tail = tails(pairs, i, n, &low);
+            store_part_f64(loss + i, n, class_loss(m, x, tail, low, &remainder));
+            store_part_f64(rest + i, n, remainder);
         }
+        if (!p)
+            continue;
+        /* The sum is what others have where the target is the largest; where it is not, p <= 1/2 and 1 - p loses nothing. */
+        f64x8 total_low, total = total_of(pairs, i, n, &total_low), inverse = inverse_of(total, total_low);
+        f64x8 margin_low, margin = two_sum(x, sub_f64(zero, m), &margin_low), e = exp_full(margin);
+        i64x8 largest = equal_f64(m, x);
+        e = choose_f64(less_f64(set_f64(-INFINITY), x), fma_f64(e, margin_low, e), zero);
+        e = choose_f64(largest, one, e);
+        f64x8 of_target = mul_f64(e, mul_f64(load_part_f64(pairs->e + i, n, 1), inverse));
+        f64x8 of_others = choose_f64(largest, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), sub_f64(one, of_target));
+        store_part_f64(p + i, n, of_target);
+        store_part_f64(off + i, n, of_others);
     }
 }
 
@@ -252,14 +281,13 @@ static void soft_loss(struct source x, const struct class_target *target, double
 {
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), tail_low;
-        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
+        f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
         struct wide loss = {zero, zero}, slope = loss, curvature = loss, entropy = loss;
         sums->lowest[i] = INFINITY;
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double logits[TILE], weights[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits);
             target_weights(target, i, first, n_tile, weights, &sums->lowest[i]);
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);
@@ -274,7 +302,8 @@ static void soft_loss(struct source x, const struct class_target *target, double
                 add_weighted(&entropy, a, add_f64(log_a, log_low));
             }
         }
-        sums->loss[i] = lane_total(loss) + (pairs->r[i] - pairs->r[i]);   /* NaN in the row is NaN, even without a target */
+        double nothing = pairs->sum[i] * 0 + pairs->e[i] * 0;         /* NaN in the row is NaN, even without a target */
+        sums->loss[i] = lane_total(loss) + nothing;
         sums->slope[i] = lane_total(slope);
         sums->curvature[i] = lane_total(curvature);
         sums->entropy[i] = lane_total(entropy);
@@ -294,13 +323,12 @@ static void elements(struct source x, struct sink grad, struct sink hess, const 
 {
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), tail_low;
-        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
+        f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
         f64x8 slopes = set_f64(slope[i]), curvatures = set_f64(curvature[i]), scales = set_f64(scale[i]);
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double logits[TILE], weights[TILE], results[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits);
             target_weights(target, i, first, n_tile, weights, NULL);
             for (int which = 0; which < 2; which++) {
                 struct sink out = which ? hess : grad;
@@ -331,12 +359,11 @@ static void elements(struct source x, struct sink grad, struct sink hess, const 
 static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
 {
     for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), tail_low;
-        f64x8 tail = log1p_wide(set_f64(pairs->r[i]), set_f64(pairs->r_low[i]), &tail_low);
+        f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double logits[TILE], results[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits);
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);
                 f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
@@ -354,7 +381,7 @@ static void binary(const double *x, const double *a1, const double *a0, double g
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
         f64x8 logit = load_part_f64(x + i, n, 0), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0), low;
-        f64x8 size = abs_f64(logit), r = exp_full(sub_f64(zero, size)), near = log1p_wide(r, zero, &low);
+        f64x8 size = abs_f64(logit), r = exp_full(sub_f64(zero, size)), near = log1p_wide(r, zero, one, zero, &low);
         /* The likelier class costs log1p(r) and has probability 1 / (1 + r), the other one abs(x) more and r times that. */
         f64x8 rest, far = add_wide(size, near, low, &rest), near_rest;
         near = fast_two_sum(near, low, &near_rest);
@@ -428,7 +455,7 @@ static void proba_loss(struct source x, const struct class_target *target, int l
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double values[TILE], weights[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values);
             target_weights(target, i, first, n_tile, weights, &sums->lowest[i]);
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);
@@ -455,7 +482,7 @@ static void proba_gradient(struct source x, struct sink out, const struct class_
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double values[TILE], weights[TILE], results[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values, 1);
+            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values);
             target_weights(target, i, first, n_tile, weights, NULL);
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);

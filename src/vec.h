@@ -8,6 +8,7 @@
 #define XENTC_VEC_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -42,10 +43,12 @@ typedef struct { f32_register r[REGISTERS]; } f32x16;
 typedef struct { i64_register r[REGISTERS]; } i64x8;   /* a mask where it is the result of a comparison: 0 or -1 */
 typedef struct { i32_register r[REGISTERS]; } i32x16;
 
-/* fma rounds once everywhere. max and min are x86's: (a > b ? a : b) and (a < b ? a : b), so that a NaN in b is kept. */
+/* fma, and fnma = c - a b, round once everywhere. max and min are x86's: (a > b ? a : b) and (a < b ? a : b), so that a NaN in b is kept. */
 #if WIDTH == 64
 #define FMA_f64(a, b, c) (f64_register)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
 #define FMA_f32(a, b, c) (f32_register)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define FNMA_f64(a, b, c) (f64_register)_mm512_fnmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#define FNMA_f32(a, b, c) (f32_register)_mm512_fnmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
 #define MAX_f64(a, b) (f64_register)_mm512_max_pd((__m512d)(a), (__m512d)(b))
 #define MAX_f32(a, b) (f32_register)_mm512_max_ps((__m512)(a), (__m512)(b))
 #define MIN_f64(a, b) (f64_register)_mm512_min_pd((__m512d)(a), (__m512d)(b))
@@ -53,6 +56,8 @@ typedef struct { i32_register r[REGISTERS]; } i32x16;
 #elif WIDTH == 32
 #define FMA_f64(a, b, c) (f64_register)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
 #define FMA_f32(a, b, c) (f32_register)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define FNMA_f64(a, b, c) (f64_register)_mm256_fnmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#define FNMA_f32(a, b, c) (f32_register)_mm256_fnmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
 #define MAX_f64(a, b) (f64_register)_mm256_max_pd((__m256d)(a), (__m256d)(b))
 #define MAX_f32(a, b) (f32_register)_mm256_max_ps((__m256)(a), (__m256)(b))
 #define MIN_f64(a, b) (f64_register)_mm256_min_pd((__m256d)(a), (__m256d)(b))
@@ -78,6 +83,38 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
                           fmaf(a[3], b[3], c[3])};
 }
 #endif
+#define FNMA_f64(a, b, c) FMA_f64(-(a), b, c)
+#define FNMA_f32(a, b, c) FMA_f32(-(a), b, c)
+#endif
+
+/* Of two registers: the lower and the upper half of each 16 bytes, in turn; and all even, all odd lanes. */
+#if WIDTH == 64
+#define LOW_f64(a, b) (f64_register)_mm512_unpacklo_pd((__m512d)(a), (__m512d)(b))
+#define HIGH_f64(a, b) (f64_register)_mm512_unpackhi_pd((__m512d)(a), (__m512d)(b))
+#define LOW_f32(a, b) (f32_register)_mm512_unpacklo_ps((__m512)(a), (__m512)(b))
+#define HIGH_f32(a, b) (f32_register)_mm512_unpackhi_ps((__m512)(a), (__m512)(b))
+#define EVEN_f64(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+#define ODD_f64(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
+#define EVEN_f32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD_f32(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#elif WIDTH == 32
+#define LOW_f64(a, b) (f64_register)_mm256_unpacklo_pd((__m256d)(a), (__m256d)(b))
+#define HIGH_f64(a, b) (f64_register)_mm256_unpackhi_pd((__m256d)(a), (__m256d)(b))
+#define LOW_f32(a, b) (f32_register)_mm256_unpacklo_ps((__m256)(a), (__m256)(b))
+#define HIGH_f32(a, b) (f32_register)_mm256_unpackhi_ps((__m256)(a), (__m256)(b))
+#define EVEN_f64(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define ODD_f64(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#define EVEN_f32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+#define ODD_f32(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
+#else
+#define LOW_f64(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define HIGH_f64(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define LOW_f32(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HIGH_f32(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define EVEN_f64(a, b) LOW_f64(a, b)
+#define ODD_f64(a, b) HIGH_f64(a, b)
+#define EVEN_f32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define ODD_f32(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
 #endif
 
 /* The operations of one element type: T is f64 or f32, C its C type, V and I its vector and the integer vector. */
@@ -85,21 +122,12 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
     INLINE V set_##T(C a) { V v; EACH_REGISTER v.r[i] = a - (T##_register){0}; return v; }                         \
     INLINE V load_##T(const C *p) { V v; memcpy(&v, p, sizeof v); return v; }                                      \
     INLINE void store_##T(C *p, V v) { memcpy(p, &v, sizeof v); }                                                  \
-    /* The first n lanes; the others are `fill`. */                                                                \
-    INLINE V load_part_##T(const C *p, int n, C fill)                                                              \
-    {                                                                                                              \
-        C lanes[LANES_##T];                                                                                        \
-        for (int j = 0; j < LANES_##T; j++)                                                                        \
-            lanes[j] = j < n ? p[j] : fill;                                                                        \
-        return load_##T(lanes);                                                                                    \
-    }                                                                                                              \
-    INLINE void store_part_##T(C *p, int n, V v) { memcpy(p, &v, (size_t)n * sizeof(C)); }                         \
     INLINE V add_##T(V a, V b) { EACH_REGISTER a.r[i] += b.r[i]; return a; }                                       \
     INLINE V sub_##T(V a, V b) { EACH_REGISTER a.r[i] -= b.r[i]; return a; }                                       \
     INLINE V mul_##T(V a, V b) { EACH_REGISTER a.r[i] *= b.r[i]; return a; }                                       \
     INLINE V div_##T(V a, V b) { EACH_REGISTER a.r[i] /= b.r[i]; return a; }                                       \
     INLINE V fma_##T(V a, V b, V c) { EACH_REGISTER c.r[i] = FMA_##T(a.r[i], b.r[i], c.r[i]); return c; }          \
-    INLINE V fnma_##T(V a, V b, V c) { EACH_REGISTER c.r[i] = FMA_##T(-a.r[i], b.r[i], c.r[i]); return c; }        \
+    INLINE V fnma_##T(V a, V b, V c) { EACH_REGISTER c.r[i] = FNMA_##T(a.r[i], b.r[i], c.r[i]); return c; }        \
     INLINE V max_##T(V a, V b) { EACH_REGISTER a.r[i] = MAX_##T(a.r[i], b.r[i]); return a; }                       \
     INLINE V min_##T(V a, V b) { EACH_REGISTER a.r[i] = MIN_##T(a.r[i], b.r[i]); return a; }                       \
     INLINE I less_##T(V a, V b) { I m; EACH_REGISTER m.r[i] = a.r[i] < b.r[i]; return m; }                         \
@@ -124,7 +152,187 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
 DEFINE_VECTOR(f64, double, f64x8, i64x8, int64_t)
 DEFINE_VECTOR(f32, float, f32x16, i32x16, int32_t)
 
+/* The first n lanes, n from 1, and nothing else in memory; where loaded, the others are `fill`. */
+#if WIDTH == 64
+INLINE f64x8 load_part_f64(const double *p, int n, double fill)
+{
+    return (f64x8){{(f64_register)_mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)(0xff >> (8 - n)), p)}};
+}
+INLINE f32x16 load_part_f32(const float *p, int n, float fill)
+{
+    return (f32x16){{(f32_register)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)(0xffff >> (16 - n)), p)}};
+}
+INLINE void store_part_f64(double *p, int n, f64x8 v)
+{
+    _mm512_mask_storeu_pd(p, (__mmask8)(0xff >> (8 - n)), (__m512d)v.r[0]);
+}
+INLINE void store_part_f32(float *p, int n, f32x16 v)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)(0xffff >> (16 - n)), (__m512)v.r[0]);
+}
+#else
+INLINE f64x8 load_part_f64(const double *p, int n, double fill)
+{
+    f64x8 v = set_f64(fill);
+    if (n == 8)
+        return load_f64(p);
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+INLINE f32x16 load_part_f32(const float *p, int n, float fill)
+{
+    f32x16 v = set_f32(fill);
+    if (n == 16)
+        return load_f32(p);
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+INLINE void store_part_f64(double *p, int n, f64x8 v)
+{
+    if (n == 8)
+        store_f64(p, v);
+    else
+        memcpy(p, &v, (size_t)n * sizeof *p);
+}
+INLINE void store_part_f32(float *p, int n, f32x16 v)
+{
+    if (n == 16)
+        store_f32(p, v);
+    else
+        memcpy(p, &v, (size_t)n * sizeof *p);
+}
+#endif
+
+/* Whether any lane of a mask is set. */
+INLINE int any_f64(i64x8 mask)
+{
+    i64_register all = mask.r[0];
+    for (int i = 1; i < REGISTERS; i++)
+        all |= mask.r[i];
+#if WIDTH == 64
+    return _mm512_movepi64_mask((__m512i)all) != 0;
+#elif WIDTH == 32
+    return !_mm256_testz_si256((__m256i)all, (__m256i)all);
+#else
+    return (all[0] | all[1]) != 0;
+#endif
+}
+
+/* 16 bytes from each of four places, one after the other; and back. */
+INLINE f64x8 load_pieces(const char *a, const char *b, const char *c, const char *d)
+{
+    f64x8 v;
+#if WIDTH == 64
+    __m512d z = _mm512_castpd128_pd512(_mm_loadu_pd((const double *)(const void *)a));
+    z = _mm512_insertf64x2(z, _mm_loadu_pd((const double *)(const void *)b), 1);
+    z = _mm512_insertf64x2(z, _mm_loadu_pd((const double *)(const void *)c), 2);
+    v.r[0] = (f64_register)_mm512_insertf64x2(z, _mm_loadu_pd((const double *)(const void *)d), 3);
+#else
+    memcpy((char *)&v, a, 16);
+    memcpy((char *)&v + 16, b, 16);
+    memcpy((char *)&v + 32, c, 16);
+    memcpy((char *)&v + 48, d, 16);
+#endif
+    return v;
+}
+
+INLINE void store_pieces(f64x8 v, char *a, char *b, char *c, char *d)
+{
+    memcpy(a, (char *)&v, 16);
+    memcpy(b, (char *)&v + 16, 16);
+    memcpy(c, (char *)&v + 32, 16);
+    memcpy(d, (char *)&v + 48, 16);
+}
+
+INLINE f64x8 as_f64(f32x16 a) { f64x8 v; memcpy(&v, &a, sizeof v); return v; }
+INLINE f32x16 as_f32(f64x8 a) { f32x16 v; memcpy(&v, &a, sizeof v); return v; }
+INLINE f64x8 low_f64(f64x8 a, f64x8 b) { EACH_REGISTER a.r[i] = LOW_f64(a.r[i], b.r[i]); return a; }
+INLINE f64x8 high_f64(f64x8 a, f64x8 b) { EACH_REGISTER a.r[i] = HIGH_f64(a.r[i], b.r[i]); return a; }
+INLINE f32x16 low_f32(f32x16 a, f32x16 b) { EACH_REGISTER a.r[i] = LOW_f32(a.r[i], b.r[i]); return a; }
+INLINE f32x16 high_f32(f32x16 a, f32x16 b) { EACH_REGISTER a.r[i] = HIGH_f32(a.r[i], b.r[i]); return a; }
+
+/* The squares of 2 x 2 or 4 x 4 elements that each 16 bytes of the vectors make up, transposed. */
+INLINE void transpose_f64(f64x8 a[2])
+{
+    f64x8 first = low_f64(a[0], a[1]);
+    a[1] = high_f64(a[0], a[1]);
+    a[0] = first;
+}
+
+INLINE void transpose_f32(f32x16 a[4])
+{
+    f64x8 ab = as_f64(low_f32(a[0], a[1])), cd = as_f64(low_f32(a[2], a[3]));
+    f64x8 ab_high = as_f64(high_f32(a[0], a[1])), cd_high = as_f64(high_f32(a[2], a[3]));
+    a[0] = as_f32(low_f64(ab, cd));
+    a[1] = as_f32(high_f64(ab, cd));
+    a[2] = as_f32(low_f64(ab_high, cd_high));
+    a[3] = as_f32(high_f64(ab_high, cd_high));
+}
+
+/* The 16 bytes at `offset` of as many rows as there are lanes, as columns: out[c] has their c-th elements; and back. */
+INLINE void columns_f64(const char *const *rows, ptrdiff_t offset, f64x8 out[2])
+{
+    for (int q = 0; q < 2; q++)
+        out[q] = load_pieces(rows[q] + offset, rows[q + 2] + offset, rows[q + 4] + offset, rows[q + 6] + offset);
+    transpose_f64(out);
+}
+
+INLINE void columns_f32(const char *const *rows, ptrdiff_t offset, f32x16 out[4])
+{
+    for (int q = 0; q < 4; q++)
+        out[q] = as_f32(load_pieces(rows[q] + offset, rows[q + 4] + offset, rows[q + 8] + offset, rows[q + 12] + offset));
+    transpose_f32(out);
+}
+
+INLINE void uncolumns_f64(f64x8 columns[2], ptrdiff_t offset, char *const *rows)
+{
+    transpose_f64(columns);
+    for (int q = 0; q < 2; q++)
+        store_pieces(columns[q], rows[q] + offset, rows[q + 2] + offset, rows[q + 4] + offset, rows[q + 6] + offset);
+}
+
+INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows)
+{
+    transpose_f32(columns);
+    for (int q = 0; q < 4; q++)
+        store_pieces(as_f64(columns[q]), rows[q] + offset, rows[q + 4] + offset, rows[q + 8] + offset, rows[q + 12] + offset);
+}
+
+/* Pairs that lie one after the other into their first and their second elements. */
+#define DEFINE_PAIRS(T, C, V)                                                                                      \
+    INLINE void pairs_##T(const C *p, V out[2])                                                                    \
+    {                                                                                                              \
+        T##_register a[2 * REGISTERS];                                                                             \
+        memcpy(a, p, sizeof a);                                                                                    \
+        EACH_REGISTER {                                                                                            \
+            out[0].r[i] = EVEN_##T(a[2 * i], a[2 * i + 1]);                                                        \
+            out[1].r[i] = ODD_##T(a[2 * i], a[2 * i + 1]);                                                         \
+        }                                                                                                          \
+    }
+DEFINE_PAIRS(f64, double, f64x8)
+DEFINE_PAIRS(f32, float, f32x16)
+
+/* Each lane as the float32 nearest to it. */
+INLINE f64x8 single_f64(f64x8 a)
+{
+#if WIDTH == 64
+    a.r[0] = (f64_register)_mm512_cvtps_pd(_mm512_cvtpd_ps((__m512d)a.r[0]));
+#elif WIDTH == 32
+    EACH_REGISTER a.r[i] = (f64_register)_mm256_cvtps_pd(_mm256_cvtpd_ps((__m256d)a.r[i]));
+#else
+    typedef float pair __attribute__((vector_size(8)));
+    EACH_REGISTER a.r[i] = __builtin_convertvector(__builtin_convertvector(a.r[i], pair), f64_register);
+#endif
+    return a;
+}
+
 /* Lanes 8 * half to 8 * half + 7, exactly. */
+INLINE f64x8 widen_f64(f64x8 a, int half)
+{
+    (void)half;
+    return a;
+}
+
 INLINE f64x8 widen_f32(f32x16 a, int half)
 {
     f64x8 v;

@@ -94,15 +94,27 @@ INLINE f64x8 expm1_f64(f64x8 x)
     return fma_f64(factor, t, sub_f64(factor, set_f64(1)));
 }
 
-/* log(x + x_low) as high + low for a normal x > 0 and |x_low| <= ulp(x); a NaN stays one, inf becomes one.
+/* log(2^k w / e) as high + low from w - e and w + e, each with a low part, for w / e in [0.66, 1.51].
  *
- * x = 2^k f with f in [sqrt(1/2), sqrt(2)), s = f - 1 (exact), z = s / (2 + s), and
- * log(f) = 2 atanh(z) = s - (s^2 / 2 - z (s^2 / 2 + R)), R = z^2 P(z^2) with a minimax P (error 2^-57.9 of z R; the form is
- * fdlibm's). The large terms k ln2 + s are added exactly, and s^2 / 2 keeps its low part. Error of high + low: 0.4 u;
- * rounded to one float64: 1.4 u. log1p(r) is the log of 1 + r with its rounding error as x_low.
+ * y = 2 (w - e) / (w + e) with its low part, from one division; log = k ln2 + 2 atanh(y / 2), and 2 atanh(y / 2) = y + y t P(t)
+ * with t = y^2 and a minimax P (error 2^-61.1 of y). Error of high + low: 0.1 u; rounded to one float64: 1.1 u.
  */
-static const double LOG_f64[7] = {0x1.5555555555593p-1, 0x1.999999997fc75p-2, 0x1.24924942045e2p-2, 0x1.c71c51f8adfc5p-3,
-                                  0x1.74664289e6c8bp-3, 0x1.39a157e62eab1p-3, 0x1.2f0978f0912cep-3};
+static const double LOG_f64[8] = {0x1.555555555554fp-4, 0x1.999999999c225p-7, 0x1.24924921da9fcp-9, 0x1.c71c7497ff3acp-12,
+                                  0x1.745c48fb927e5p-14, 0x1.3b35fc9cede24p-16, 0x1.0dc7bb66053f6p-18, 0x1.1b9b3d7465e04p-20};
+
+INLINE f64x8 log_quotient(f64x8 k, f64x8 difference, f64x8 difference_low, f64x8 sum, f64x8 sum_low, f64x8 *low)
+{
+    difference = fast_two_sum(difference, difference_low, &difference_low);
+    f64x8 inverse = div_f64(set_f64(2), sum), y = mul_f64(difference, inverse), half_y = mul_f64(set_f64(0.5), y);
+    f64x8 missing = add_f64(fnma_f64(half_y, sum, difference), fnma_f64(half_y, sum_low, difference_low));
+    f64x8 y_low = mul_f64(missing, inverse), t = mul_f64(y, y), p = set_f64(LOG_f64[7]);
+    for (int i = 6; i >= 0; i--)
+        p = fma_f64(p, t, set_f64(LOG_f64[i]));
+    y_low = fma_f64(y_low, mul_f64(half_y, half_y), y_low);      /* the slope is 1 / (1 - y^2 / 4) */
+    f64x8 rest, high = fast_two_sum(mul_f64(k, set_f64(LN2_HIGH_f64)), y, &rest);
+    rest = add_f64(rest, fma_f64(k, set_f64(LN2_LOW_f64), fma_f64(mul_f64(y, t), p, y_low)));
+    return fast_two_sum(high, rest, low);
+}
 
 /* x = 2^exponent * (a value in [sqrt(1/2), sqrt(2))); the value is returned. */
 INLINE f64x8 split_exponent(f64x8 x, f64x8 *exponent)
@@ -125,28 +137,51 @@ INLINE f64x8 power_of_two(f64x8 n)
     return from_bits_f64(shift_left_f64(bits_f64(add_f64(n, set_f64(MAGIC_f64 + EXPONENT_BIAS_f64))), MANTISSA_f64));
 }
 
+/* log(x + x_low) as high + low for a normal x > 0 and |x_low| <= ulp(x); a NaN stays one, inf becomes one. */
 INLINE f64x8 log_wide(f64x8 x, f64x8 x_low, f64x8 *low)
 {
-    f64x8 k, f = split_exponent(x, &k), s = sub_f64(f, set_f64(1));
-    f64x8 s_low = div_f64(mul_f64(x_low, power_of_two(sub_f64(set_f64(0), k))), f);
-    f64x8 z = div_f64(s, add_f64(set_f64(2), s)), w = mul_f64(z, z), p = set_f64(LOG_f64[6]);
-    for (int i = 5; i >= 0; i--)
-        p = fma_f64(p, w, set_f64(LOG_f64[i]));
-    f64x8 half_s = mul_f64(set_f64(0.5), s), half = mul_f64(half_s, s);
-    f64x8 half_low = fma_f64(half_s, s, sub_f64(set_f64(0), half));
-    f64x8 high, rest, bend = mul_f64(z, fma_f64(w, p, half));
-    high = fast_two_sum(mul_f64(k, set_f64(LN2_HIGH_f64)), s, &rest);
-    rest = add_f64(rest, fma_f64(k, set_f64(LN2_LOW_f64), sub_f64(s_low, half_low)));
-    rest = sub_f64(rest, sub_f64(half, bend));
-    high = fast_two_sum(high, add_f64(rest, sub_f64(x, x)), low);   /* x - x: 0, or NaN */
+    f64x8 k, f = split_exponent(x, &k), one = set_f64(1), f_low = mul_f64(x_low, power_of_two(sub_f64(set_f64(0), k)));
+    f64x8 sum_low, sum = two_sum(f, one, &sum_low);
+    f64x8 high = log_quotient(k, sub_f64(f, one), f_low, sum, add_f64(sum_low, f_low), low);
+    *low = add_f64(*low, sub_f64(x, x));
     return high;
 }
 
-/* log(1 + r + r_low) for r >= 0 or r in (-1, 0). */
-INLINE f64x8 log1p_wide(f64x8 r, f64x8 r_low, f64x8 *low)
+/* 2^-k and k, with v / (2^k e) in [0.66, 1.51] for v >= e: the logarithms of floats are their bits, but for 0.09. */
+INLINE f64x8 quotient_exponent(f64x8 v, f64x8 e, f64x8 *k)
 {
-    f64x8 x_low, x = two_sum(set_f64(1), r, &x_low);
-    return log_wide(x, add_f64(x_low, r_low), low);
+    i64x8 n = bits_f64(v), bits = bits_f64(e), power;
+    EACH_REGISTER {
+        n.r[i] = (n.r[i] - bits.r[i] + ((int64_t)1 << 51)) >> 52;
+        power.r[i] = (1023 - n.r[i]) << 52;
+        n.r[i] += 0x4338000000000000;             /* the bits of 1.5 * 2^52 */
+    }
+    *k = sub_f64(from_bits_f64(n), set_f64(MAGIC_f64));
+    return from_bits_f64(power);
+}
+
+/* log(1 + (sum + sum_low) / (e + e_low)) as high + low, for sum >= 0, whatever their scale. */
+INLINE f64x8 log1p_wide(f64x8 sum, f64x8 sum_low, f64x8 e, f64x8 e_low, f64x8 *low)
+{
+    f64x8 v_low, v = two_sum(e, sum, &v_low), k, power = quotient_exponent(v, e, &k), w = mul_f64(v, power), whole_low;
+    f64x8 w_low = mul_f64(add_f64(v_low, sum_low), power), whole = two_sum(w, e, &whole_low);
+    f64x8 difference_low = fma_f64(e_low, sub_f64(power, set_f64(1)), w_low);       /* without e_low, where sum is far below it */
+    whole_low = add_f64(whole_low, fma_f64(e_low, add_f64(power, set_f64(1)), w_low));
+    return log_quotient(k, sub_f64(w, e), difference_low, whole, whole_low, low);
+}
+
+/* The same right to 2^-35, for float32 results. With s = sum / 2^k: y = 2 (s - (1 - 2^-k) e) / (s + (1 + 2^-k) e). */
+static const double LOG_SHORT[4] = {0x1.5555541d6948fp-4, 0x1.999be2a1936a2p-7, 0x1.23e84830c5b0dp-9, 0x1.edb4889f993fap-12};
+
+INLINE f64x8 log1p_short(f64x8 sum, f64x8 e)
+{
+    f64x8 k, one = set_f64(1), power = quotient_exponent(add_f64(e, sum), e, &k), s = mul_f64(sum, power);
+    f64x8 difference = fma_f64(e, sub_f64(power, one), s);
+    f64x8 y = div_f64(add_f64(difference, difference), fma_f64(e, add_f64(power, one), s)), t = mul_f64(y, y);
+    f64x8 p = set_f64(LOG_SHORT[3]);
+    for (int i = 2; i >= 0; i--)
+        p = fma_f64(p, t, set_f64(LOG_SHORT[i]));
+    return fma_f64(k, set_f64(0x1.62e42fefa39efp-1), fma_f64(mul_f64(y, t), p, y));
 }
 
 #endif

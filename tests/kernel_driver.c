@@ -33,17 +33,17 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             scale[i] = 1.0 / (1 + i);
             ones[i] = 1;
         }
-        struct source x = {rows, (ptrdiff_t)size, element};
+        struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes};
         struct sink out_rows = {results, (ptrdiff_t)size, element};
         struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, 0.9, 0.01};
         struct soft_sums sums;
         struct pairs pairs;
         kernels->gather(x, zeros, n, x_target);
         kernels->pair(x, first > 0, n, n_classes, &pairs);
-        kernels->target_loss(&pairs, x_target, n, loss, rest, hess, off);
+        kernels->target_loss(&pairs, x_target, first == 0, n, loss, rest, hess, off);
         kernels->gradient(x, out_rows, NULL, n, n_classes, &pairs, ones, scale);
         for (int i = 0; i < n; i++) {
-            double values[4] = {pairs.m[i], pairs.r[i], loss[i], off[i]};
+            double values[4] = {pairs.m[i], pairs.sum[i] / pairs.e[i], loss[i], off[i]};
             for (int j = 0; j < 4; j++)
                 if (values[j] != values[j])
                     values[j] = 0;                /* a NaN's bits are the loops' business */
@@ -55,7 +55,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         kernels->elements(x, (struct sink){NULL, 0, F64}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
                           sums.curvature, scale);
         for (int i = 0; i < n; i++)
-            if (pairs.r[i] == pairs.r[i] && fabs(sums.loss[i]) < 1e300) {
+            if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
                 double values[4] = {sums.loss[i], sums.slope[i], sums.curvature[i], sums.entropy[i]};
                 fwrite(values, sizeof values, 1, stdout);
                 fwrite(results[i], row_bytes, 1, stdout);

@@ -72,12 +72,12 @@ def exp_tail(x):
     return (mp.expm1(x) - x) / x**2
 
 
-def log_tail(w):
-    """(2 atanh(z) / z - 2) / w with w = z^2"""
-    if w < mp.mpf("1e-12"):
-        return mp.mpf(2) / 3 + w * 2 / 5
-    z = mp.sqrt(w)
-    return (2 * mp.atanh(z) / z - 2) / w
+def log_tail(t):
+    """(2 atanh(y / 2) / y - 1) / t with t = y^2"""
+    if t < mp.mpf("1e-12"):
+        return mp.mpf(1) / 12 + t / 80
+    y = mp.sqrt(t)
+    return (2 * mp.atanh(y / 2) / y - 1) / t
 
 
 def split(value, bits, rounding):
@@ -92,9 +92,11 @@ def main():
     for name, degree, rounding in (("exp float32", 4, to_f32), ("exp float64", 9, to_f64)):
         fixed, worst = rounded(exp_tail, lambda x: x**2 / mp.exp(x), degree, -half, half, rounding)
         show(name, fixed, worst, "f" if rounding is to_f32 else "")
-    z = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)
-    fixed, worst = rounded(log_tail, lambda w: w, 6, mp.mpf(0), z**2 * mp.mpf("1.0005"), to_f64)
-    show("log float64", fixed, worst)
+    # The exponent from a difference of bits leaves quotients up to 2^(1/2 + 0.0861); y = 2 (f - 1) / (f + 1).
+    f = mp.mpf(2) ** mp.mpf("0.5862")
+    for name, degree in (("log", 7), ("log for float32", 3)):
+        fixed, worst = rounded(log_tail, lambda t: t, degree, mp.mpf(0), (2 * (f - 1) / (f + 1)) ** 2, to_f64)
+        show(name, fixed, worst)
     print("ln2 float64, 41 bits and the rest:", *(v.hex() for v in split(LN2, 41, to_f64)))
     print("ln2 float32, 15 bits and the rest:", *(v.hex() for v in split(LN2, 15, to_f32)))
 
