@@ -1,6 +1,6 @@
 """Exact values to compare with: mpmath, and extended precision (itself compared with mpmath) where rows are many.
 
-And inputs that the tests share: rows that are hard, and the same values in every layout.
+And inputs that the tests share: rows that are hard.
 """
 
 import mpmath as mp
@@ -77,17 +77,6 @@ def mixed(n, salt=0):
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
 
-
-# The same matrix in other memory.
-LAYOUTS = {
-    "C": lambda a: a,
-    "F": np.asfortranarray,
-    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
-    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "misaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-}
 
 ROW_KINDS = ("plain", "wide", "margin 30", "margin 700", "offset 1e6", "equal", "one over equals", "huge", "subnormal",
              "loss below 1e-200")
