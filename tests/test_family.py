@@ -1,6 +1,7 @@
 """The whole family of losses: values, gradients and Hessians against mpmath, one formula for all of them."""
 
 import math
+import zlib
 
 import mpmath as mp
 import numpy as np
@@ -24,7 +25,12 @@ from xentc import (
 )
 
 INF, NAN = np.inf, np.nan
-RNG = np.random.default_rng(21)
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers of a test's own: it sees the same ones whichever other tests run."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 class Exact:
@@ -84,11 +90,11 @@ TERMS = [
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("target", ["codes", "soft"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_terms_against_mpmath(terms, dtype, target, weighted):
+def test_terms_against_mpmath(terms, dtype, target, weighted, rng):
     for k, scale in ((2, 1.0), (4, 5.0), (5, 25.0)):
-        x = (RNG.standard_normal((3, k)) * scale).astype(dtype)
-        t = RNG.integers(0, k, 3) if target == "codes" else RNG.dirichlet(np.ones(k), 3)
-        w = np.round(RNG.uniform(0.25, 3, k), 2) if weighted else None
+        x = (rng.standard_normal((3, k)) * scale).astype(dtype)
+        t = rng.integers(0, k, 3) if target == "codes" else rng.dirichlet(np.ones(k), 3)
+        w = np.round(rng.uniform(0.25, 3, k), 2) if weighted else None
         loss, grad, hess = cross_entropy(x, t, class_weight=w, reduction="none", return_hess=True, **terms)
         one_hot = target == "codes" and not terms.get("label_smoothing")
         for i in range(3):
@@ -152,10 +158,10 @@ def test_binary_probabilities_against_mpmath():
                     assert abs(mp.mpf(float(g)) - (down - up)) <= 4 * mp.mpf(float(np.spacing(float(max(up, down)))))
 
 
-def test_categorical_against_mpmath():
-    p = RNG.dirichlet(np.ones(6), 20)
-    t = RNG.dirichlet(np.ones(6), 20)
-    y = RNG.integers(0, 6, 20)
+def test_categorical_against_mpmath(rng):
+    p = rng.dirichlet(np.ones(6), 20)
+    t = rng.dirichlet(np.ones(6), 20)
+    y = rng.integers(0, 6, 20)
     for target in (t, y):
         loss, grad = categorical_cross_entropy(p, target, reduction="none", return_grad=True)
         one = t if target is t else np.eye(6)[y]
@@ -165,11 +171,11 @@ def test_categorical_against_mpmath():
         np.testing.assert_allclose(grad, -one / p, rtol=1e-15)
 
 
-def test_keras_form_of_the_categorical_loss():
+def test_keras_form_of_the_categorical_loss(rng):
     # Keras: rows divided by their sums, clipped to [1e-7, 1 - 1e-7].
-    p = RNG.uniform(0, 2, (30, 5))
+    p = rng.uniform(0, 2, (30, 5))
     p[:5, 0] = 0
-    y = np.where(np.arange(30) < 5, 0, RNG.integers(0, 5, 30))
+    y = np.where(np.arange(30) < 5, 0, rng.integers(0, 5, 30))
     q = np.clip(p / p.sum(axis=1, keepdims=True), 1e-7, 1 - 1e-7)
     loss, grad = categorical_cross_entropy(p, y, eps=1e-7, normalize_rows=True, reduction="none", return_grad=True)
     np.testing.assert_allclose(loss, -np.log(q[np.arange(30), y]), rtol=1e-14)
@@ -185,8 +191,8 @@ def test_keras_form_of_the_categorical_loss():
         np.testing.assert_allclose(grad[inside, j], change[inside] / (2 * step), rtol=1e-4, atol=1e-6)
 
 
-def test_kl_divergence():
-    x, t = RNG.standard_normal((30, 7)) * 4, RNG.dirichlet(np.ones(7), 30)
+def test_kl_divergence(rng):
+    x, t = rng.standard_normal((30, 7)) * 4, rng.dirichlet(np.ones(7), 30)
     t[0] = np.eye(7)[3]
     log_p = scipy.special.log_softmax(x, axis=1)
     with np.errstate(all="ignore"):
@@ -200,10 +206,10 @@ def test_kl_divergence():
         kl_divergence(x, np.zeros(30, int))
 
 
-def test_nll_loss():
-    x, y = RNG.standard_normal((40, 5)), RNG.integers(0, 5, 40)
+def test_nll_loss(rng):
+    x, y = rng.standard_normal((40, 5)), rng.integers(0, 5, 40)
     log_p = special.log_softmax(x, axis=1)
-    w, s = RNG.uniform(0, 2, 5), RNG.uniform(0, 2, 40)
+    w, s = rng.uniform(0, 2, 5), rng.uniform(0, 2, 40)
     loss, grad = nll_loss(log_p, y, class_weight=w, sample_weight=s, return_grad=True)
     assert loss == pytest.approx(cross_entropy(x, y, class_weight=w, sample_weight=s), rel=1e-14)
     np.testing.assert_allclose(grad, -np.eye(5)[y] * (w[y] * s)[:, None] / (w[y] * s).sum(), rtol=1e-14)
@@ -211,8 +217,8 @@ def test_nll_loss():
     assert nll_loss([[-INF, 0.0]], [0]) == INF
 
 
-def test_perplexity():
-    x, y = RNG.standard_normal((2, 9, 11)), RNG.integers(0, 11, (2, 9))
+def test_perplexity(rng):
+    x, y = rng.standard_normal((2, 9, 11)), rng.integers(0, 11, (2, 9))
     y[0, 3:] = -100
     want = math.exp(cross_entropy(x, y, ignore_index=-100))
     assert perplexity(x, y, ignore_index=-100) == pytest.approx(want, rel=1e-15)
@@ -232,22 +238,22 @@ def by_hand(x, y, w, e, s=None):
     return (((1 - e) * hard + e * even) * s).sum() / (w[y] * s).sum()
 
 
-def test_smoothing_with_class_weights_divides_as_pytorch_does():
-    x, y, w = RNG.standard_normal((50, 4)), RNG.integers(0, 4, 50), RNG.uniform(0.2, 2, 4)
-    s = RNG.uniform(0, 1, 50)
+def test_smoothing_with_class_weights_divides_as_pytorch_does(rng):
+    x, y, w = rng.standard_normal((50, 4)), rng.integers(0, 4, 50), rng.uniform(0.2, 2, 4)
+    s = rng.uniform(0, 1, 50)
     assert cross_entropy(x, y, class_weight=w, label_smoothing=0.3) == pytest.approx(by_hand(x, y, w, 0.3), rel=1e-13)
     got = cross_entropy(x, y, class_weight=w, label_smoothing=0.3, sample_weight=s)
     assert got == pytest.approx(by_hand(x, y, w, 0.3, s), rel=1e-13)
-    t = RNG.dirichlet(np.ones(4), 50)
+    t = rng.dirichlet(np.ones(4), 50)
     want = -(w * (t * 0.7 + 0.3 / 4) * scipy.special.log_softmax(x, axis=1)).sum() / 50
     assert cross_entropy(x, t, class_weight=w, label_smoothing=0.3) == pytest.approx(want, rel=1e-13)
 
 
 @pytest.mark.parametrize("terms", TERMS, ids=str)
 @pytest.mark.parametrize("ignored", [-100, 2, 255])
-def test_ignored_rows_are_as_if_they_were_not_there(terms, ignored):
-    x, y = RNG.standard_normal((20, 5)), RNG.integers(0, 5, 20)
-    skip = RNG.random(20) < 0.4
+def test_ignored_rows_are_as_if_they_were_not_there(terms, ignored, rng):
+    x, y = rng.standard_normal((20, 5)), rng.integers(0, 5, 20)
+    skip = rng.random(20) < 0.4
     y[skip] = ignored
     skip = y == ignored
     x[skip] = [NAN, INF, -INF, 1, 2]
@@ -263,8 +269,8 @@ def test_ignored_rows_are_as_if_they_were_not_there(terms, ignored):
     assert (rows[skip] == 0).all()
 
 
-def test_ignored_rows_of_probabilities():
-    p = RNG.dirichlet(np.ones(4), 6)
+def test_ignored_rows_of_probabilities(rng):
+    p = rng.dirichlet(np.ones(4), 6)
     p[2] = [NAN, 7, -1, 0]
     y = np.array([0, 1, -1, 3, 2, 0])
     loss, grad = categorical_cross_entropy(p, y, ignore_index=-1, return_grad=True)
@@ -274,9 +280,9 @@ def test_ignored_rows_of_probabilities():
 
 
 @pytest.mark.parametrize("terms", TERMS, ids=str)
-def test_one_hot_sparse_and_integer_targets_agree(terms):
-    x, y = RNG.standard_normal((30, 9)) * 3, RNG.integers(0, 9, 30)
-    s = RNG.uniform(0, 2, 30)
+def test_one_hot_sparse_and_integer_targets_agree(terms, rng):
+    x, y = rng.standard_normal((30, 9)) * 3, rng.integers(0, 9, 30)
+    s = rng.uniform(0, 2, 30)
     one_hot = np.eye(9)[y]
     want = cross_entropy(x, y, sample_weight=s, return_hess=True, **terms)
     sparse = (kind(one_hot) for kind in (scipy.sparse.csr_array, scipy.sparse.coo_matrix, scipy.sparse.csc_array))
@@ -286,30 +292,30 @@ def test_one_hot_sparse_and_integer_targets_agree(terms):
             np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-16)
 
 
-def test_sparse_targets_are_never_dense():
+def test_sparse_targets_are_never_dense(rng):
     n, k = 3000, 2000
     x = np.broadcast_to(np.float32(0.5), (n, k))
     t = scipy.sparse.random_array((n, k), density=1e-3, format="csr", rng=np.random.default_rng(0))
     assert cross_entropy(x, t, reduction="sum") == pytest.approx(t.sum() * math.log(k), rel=1e-6)
     dense = t[:50].toarray()
-    x = RNG.standard_normal((50, k))
+    x = rng.standard_normal((50, k))
     np.testing.assert_array_equal(cross_entropy(x, t[:50], reduction="none"), cross_entropy(x, dense, reduction="none"))
     np.testing.assert_allclose(kl_divergence(x, t[:50]), kl_divergence(x, dense), rtol=1e-15)
     repeated = scipy.sparse.coo_array(([0.25, 0.25, 0.5], ([0, 0, 0], [1, 1, 0])), shape=(1, 3))
     assert cross_entropy([[1.0, 2.0, 3.0]], repeated) == cross_entropy([[1.0, 2.0, 3.0]], [[0.5, 0.5, 0.0]])
 
 
-def test_sparse_targets_of_the_other_losses():
-    p = RNG.dirichlet(np.ones(6), 12)
-    t = RNG.dirichlet(np.ones(6), 12) * (RNG.random((12, 6)) < 0.5)
+def test_sparse_targets_of_the_other_losses(rng):
+    p = rng.dirichlet(np.ones(6), 12)
+    t = rng.dirichlet(np.ones(6), 12) * (rng.random((12, 6)) < 0.5)
     for function, x in ((categorical_cross_entropy, p), (nll_loss, np.log(p)), (kl_divergence, np.log(p))):
         sparse, dense = (function(x, target, return_grad=True) for target in (scipy.sparse.csr_array(t), t))
         for a, b in zip(sparse, dense, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_class_weight_as_a_mapping():
-    x, y = RNG.standard_normal((9, 3)), RNG.integers(0, 3, 9)
+def test_class_weight_as_a_mapping(rng):
+    x, y = rng.standard_normal((9, 3)), rng.integers(0, 3, 9)
     assert cross_entropy(x, y, class_weight={1: 2.5}) == cross_entropy(x, y, class_weight=[1, 2.5, 1])
     with pytest.raises(ValueError, match="class_weight has the key 3; expected classes from 0 to 2"):
         cross_entropy(x, y, class_weight={3: 1.0})
@@ -338,9 +344,9 @@ def test_binary_edges():
     assert math.isnan(binary_cross_entropy_with_logits([], []))
 
 
-def test_binary_smoothing_and_weights():
-    x, t = RNG.standard_normal((6, 3)), RNG.random((6, 3))
-    pos, s = RNG.uniform(0.5, 2, 3), RNG.uniform(0, 1, (6, 1))
+def test_binary_smoothing_and_weights(rng):
+    x, t = rng.standard_normal((6, 3)), rng.random((6, 3))
+    pos, s = rng.uniform(0.5, 2, 3), rng.uniform(0, 1, (6, 1))
     u = t * 0.8 + 0.1
     p = scipy.special.expit(x)
     want = -(pos * u * np.log(p) + (1 - u) * np.log1p(-p))
@@ -445,8 +451,8 @@ def test_special_edges():
         special.logsumexp(x, axis=(0, 0))
 
 
-def test_special_out():
-    x = RNG.standard_normal((5, 6, 7))
+def test_special_out(rng):
+    x = rng.standard_normal((5, 6, 7))
     out = np.empty((5, 1, 7))
     assert special.logsumexp(x, axis=1, keepdims=True, out=out) is out
     np.testing.assert_array_equal(out[:, 0], special.logsumexp(x, axis=1))
@@ -455,8 +461,8 @@ def test_special_out():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_special_accuracy(dtype):
-    x = (RNG.standard_normal((50, 30)) * 10).astype(dtype)
+def test_special_accuracy(dtype, rng):
+    x = (rng.standard_normal((50, 30)) * 10).astype(dtype)
     wide = x.astype(np.longdouble)
     m = wide.max(axis=1, keepdims=True)
     e = np.exp(wide - m)
