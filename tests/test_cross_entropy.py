@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from xentc import cross_entropy
+from xentc import categorical_cross_entropy, cross_entropy
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((7, 5)) * 3
@@ -290,3 +290,18 @@ def test_sparse_logits_are_an_error():
     scipy_sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(TypeError, match="logits is a sparse container"):
         cross_entropy(scipy_sparse.csr_array(X), Y)
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "target", "message"),
+    [
+        (cross_entropy, [[1.0, 2.0], [3.0, 4.0]], [[np.nan, 1.0], [-1.0, 1.0]], r"target\[1, 0\] is -1.0"),
+        (categorical_cross_entropy, [[0.5, 0.5], [0.5, 2.0]], [0, 1], r"proba\[1, 1\] is 2.0"),
+    ],
+)
+def test_nothing_is_overwritten_that_an_error_would_lose(function, x, target, message):
+    x = np.array(x)
+    kept = x.copy()
+    with pytest.raises(ValueError, match=message):
+        function(x, np.array(target), return_grad=True, out_grad=x)
+    np.testing.assert_array_equal(x, kept)

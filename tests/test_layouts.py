@@ -238,8 +238,7 @@ def test_every_layout_gives_the_bits_of_plain_copies(loss, data):
                 outs[name].assert_holds(b)
             else:
                 assert_same(a, b)
-                # A misaligned array is copied, in C order; a broadcast one has no order to keep.
-                if not case.layout.misaligned and 0 not in case.layout.steps:
+                if 0 not in case.layout.steps:  # a broadcast array has no order to keep
                     assert a.squeeze().strides == np.empty_like(case.x.squeeze(), a.dtype).strides
 
 
@@ -274,8 +273,7 @@ def test_the_first_invalid_target_is_named_and_the_logits_are_kept(loss, data):
     name = re.escape(f"target[{', '.join(map(str, first))}]" if first else "target")
 
     options, kept = {"reduction": data.draw(st.sampled_from(["none", "sum", "mean"]))}, plain(case.x)
-    # Binary targets in bfloat16 are not looked at before the logits are overwritten.
-    if data.draw(st.booleans(), "in place") and not (case.kind == "binary" and dtype == BF16):
+    if data.draw(st.booleans(), "in place"):
         options |= {"return_grad": True, "out_grad": case.x}
     with pytest.raises(ValueError, match=rf"{name} is {values[0]}(\.0)?[,;]"):
         loss.call(case.x, case.target, **case.options, **options)
@@ -290,7 +288,7 @@ def test_perplexity(data):
     options.pop("class_weight", None)
     assert_same(got, perplexity(copied, target, **options))
     mean = cross_entropy(copied, target, **options)
-    if not 700 < mean < math.inf:  # there it is inf already
+    with np.errstate(over="ignore"):
         assert got == pytest.approx(np.exp(mean), rel=1e-15, nan_ok=True)
 
 

@@ -38,14 +38,15 @@ class Derivative:
 
 
 def row_loss(
-    loop: Callable[..., tuple[int, int]], x: Any, name: str, target: Any, *, class_weight: Any = None, sample_weight: Any,
-    label_smoothing: Any = 0.0, ignore_index: Any = None, axis: int, reduction: str, return_grad: bool = False,
-    return_hess: bool = False, out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
+    loop: Callable[..., tuple[int, int]], x: Any, name: str, target: Any, *, checks_x: bool = False, class_weight: Any = None,
+    sample_weight: Any, label_smoothing: Any = 0.0, ignore_index: Any = None, axis: int, reduction: str,
+    return_grad: bool = False, return_hess: bool = False, out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
 ) -> Any:
     """A loss over rows of classes.
 
     loop(x, target, class_weight, sample_weight, losses, grad, hess, denominator, state, threads, **options) runs it and
-    returns the first row with an invalid target, and the first with an invalid probability, or -1.
+    returns the first row with an invalid target, and the first with an invalid probability, or -1. checks_x: there can be
+    such a one.
     """
     floats = _validation.as_floats(x, name)
     axis = _validation.class_axis(floats, axis)
@@ -71,35 +72,41 @@ def row_loss(
     derivatives = return_grad or return_hess
     weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
     weight_sum = float(array.size // n_classes)
-    if derivatives and (grad.in_place or (reduction == "mean" and weighted)):
-        # The weights must be summed, and nothing overwritten that an error would lose, before the first derivative.
+
+    def weigh(state: np.ndarray) -> None:
+        bad = _core.total_weight(array, t.array, class_weights, sample_weights, state, ignore_index=ignore_index)
+        raise_bad_target(bad, t, n_classes, name, axis)
+
+    if derivatives and reduction == "mean" and weighted:
         state = _exact.new_state()
         if t.soft:
-            if grad.in_place and t.array is not None and t.array.size and t.array.min() < 0:
-                raise_bad_target(int(np.argmax((t.array < 0).any(axis=-1))), t, n_classes, name, axis)
             _core.add_values(state, sample_weights, sample_weights, threads)
         else:
-            bad = _core.total_weight(
-                array, t.array, class_weights, sample_weights, state, ignore_index=ignore_index
-            )
-            raise_bad_target(bad, t, n_classes, name, axis)
+            weigh(state)
         weight_sum = _exact.rounded(state[1])
     if reduction == "mean":
         denominator = weight_sum
 
-    state = _exact.new_state()
     losses: np.ndarray | None = np.empty(rows, floats.result) if reduction == "none" else None
-    bad, bad_proba = loop(
-        array, t.array, class_weights, sample_weights, losses, grad.view(axis), hess.view(axis), denominator, state, threads,
-        soft=t.soft, sparse=t.sparse, narrow=floats.result is np.float32, ignore_index=ignore_index,
-        label_smoothing=smoothing,
-    )
-    raise_bad_target(bad, t, n_classes, name, axis)
-    if bad_proba >= 0:
-        row = np.moveaxis(floats.array, axis, -1)[np.unravel_index(bad_proba, rows)].astype(float)
-        position = int(np.argmax((row < 0) | (row > 1)))
-        place = np.insert(np.array(np.unravel_index(bad_proba, rows), int), axis, position)
-        raise ValueError(f"{name}{_place(place)} is {row[position]}; expected probabilities from 0 to 1")
+
+    def run(losses: np.ndarray | None, grad: np.ndarray | None, hess: np.ndarray | None) -> np.ndarray:
+        state = _exact.new_state()
+        bad, bad_proba = loop(
+            array, t.array, class_weights, sample_weights, losses, grad, hess, denominator, state, threads, soft=t.soft,
+            sparse=t.sparse, narrow=floats.result is np.float32, ignore_index=ignore_index, label_smoothing=smoothing,
+        )
+        raise_bad_target(bad, t, n_classes, name, axis)
+        if bad_proba >= 0:
+            _raise_bad_row(bad_proba, floats, axis)
+        return state
+
+    if grad.in_place:
+        # Nothing is overwritten that an error would lose.
+        if t.soft or checks_x:
+            run(None, None, None)
+        else:
+            weigh(_exact.new_state())
+    state = run(losses, grad.view(axis), hess.view(axis))
     return reduced(losses, state, reduction, grad if return_grad else None, hess if return_hess else None)
 
 
@@ -182,6 +189,15 @@ def raise_bad_target(row: int, t: Target, n_classes: int, name: str, axis: int) 
     position = int(np.argmax(values < 0))
     whole = np.insert(np.array(place, int), axis, position)
     raise ValueError(f"target{_place(whole)} is {values[position]}; expected probabilities >= 0")
+
+
+def _raise_bad_row(row: int, x: Floats, axis: int) -> None:
+    rows = np.moveaxis(x.array, axis, -1)
+    place = np.unravel_index(row, rows.shape[:-1])
+    values = rows[place].astype(float)
+    position = int(np.argmax((values < 0) | (values > 1)))
+    whole = np.insert(np.array(place, int), axis, position)
+    raise ValueError(f"{x.name}{_place(whole)} is {values[position]}; expected probabilities from 0 to 1")
 
 
 def _raise_bad_element(position: int, a: np.ndarray, name: str, expected: str) -> None:

@@ -263,4 +263,4 @@ def native(a: np.ndarray) -> np.ndarray:
 
 
 def _aligned(a: np.ndarray) -> np.ndarray:
-    return a if a.flags.aligned else a.copy()
+    return a if a.flags.aligned else a.copy(order="K")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -555,7 +554,7 @@ def categorical_cross_entropy(
         raise TypeError(f"normalize_rows must be a bool, got {normalize_rows!r}")
     loop = functools.partial(_proba_loop, eps=_clip(eps), normalized=bool(normalize_rows))
     return _rows.row_loss(
-        loop, proba, "proba", target, class_weight=class_weight, sample_weight=sample_weight,
+        loop, proba, "proba", target, checks_x=True, class_weight=class_weight, sample_weight=sample_weight,
         label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad,
         out_grad=out_grad, n_threads=n_threads,
     )
@@ -762,8 +761,6 @@ def perplexity(
     loss = cross_entropy(
         logits, target, sample_weight=sample_weight, ignore_index=ignore_index, axis=axis, n_threads=n_threads
     )
-    if loss > 700:
-        return math.inf
-    out = np.empty(1)
-    _core.elementary(0, np.array([loss]), out)
-    return float(out[0])
+    root = np.empty(1)
+    _core.elementary(0, np.array([min(loss / 2, 400.0)]), root)      # its square may be infinite
+    return float(root[0]) * float(root[0])
