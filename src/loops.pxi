@@ -8,6 +8,9 @@ cdef struct job:
     Py_ssize_t x_step
     view target                       # IN   codes, or soft targets with classes
     Py_ssize_t target_step
+    int64_t lowest_label              # IN   codes may be labels: this far from 0
+    const int32_t *positions          # IN   and, where not NULL, listed here
+    uint64_t n_positions
     bint soft                         # the target is dense or sparse probabilities
     const int64_t *entries            # IN   sparse: row i has the entries entries[i] to entries[i + 1]
     const int64_t *indices            # IN   their classes
@@ -86,6 +89,14 @@ cdef int64_t[BLOCK] FIRST_CLASS
 memset(FIRST_CLASS, 0, sizeof(FIRST_CLASS))
 
 
+cdef inline int64_t code_of(const job *j, int64_t label) noexcept nogil:
+    # Labels that came since the table was made have no code.
+    cdef uint64_t offset = <uint64_t>label - <uint64_t>j.lowest_label
+    if j.positions == NULL:
+        return <int64_t>offset
+    return j.positions[offset] if offset < j.n_positions else -1
+
+
 cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, gathered *g) noexcept nogil:
     # A label is read once: another thread may be writing the array.
     cdef int i, valid = True
@@ -95,6 +106,11 @@ cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, g
     else:
         for i in range(n):
             valid &= KERNELS.codes(at(&j.target, first + i), 0, j.target.element, 1, j.n_codes, &t.code[i])
+    if j.positions != NULL or j.lowest_label != 0:
+        valid = True
+        for i in range(n):
+            t.code[i] = code_of(j, t.code[i])
+            valid &= 0 <= t.code[i] < j.n_codes
     if j.has_ignore:
         for i in range(n):
             t.ignored[i] |= t.code[i] == j.ignore_index
