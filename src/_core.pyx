@@ -11,17 +11,18 @@ import os
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport PyObject
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, NAN, fabs, isfinite, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from kernels cimport (
     BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target,
-    element, exact_flush, exact_merge, exact_sum, kernels, pairs, running_sum, sink, soft_sums, source, write_element, xentc_default_float,
-    xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start,
-    xentc_usable,
+    element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, running_sum, sink, soft_sums, source,
+    write_element, xentc_default_float, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version,
+    xentc_restore_float, xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -157,6 +158,15 @@ cdef class Call:
         if data is not None:
             self.job.values = <const double *>self.data(data)
 
+    cdef int set_labels(self, int64_t lowest_label, positions) except -1:
+        # The target is labels: the code of one is its distance from the lowest, or the position there in a table.
+        cdef Rows rows
+        self.job.lowest_label = lowest_label
+        if positions is not None:
+            rows = self.hold(positions)
+            self.job.positions, self.job.n_positions = <const int32_t *>rows.view.data, rows.size
+        return 0
+
     cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint with_classes=True) except -1:
         cdef Rows rows
         self.job.loss_element = F32 if narrow else F64
@@ -186,8 +196,8 @@ def total_weight(x, target, class_weight, sample_weight, state, *, ignore_index=
 
 
 def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
-                 bint soft=False, sparse=None, bint binary=False, bint narrow=False,
-                 ignore_index=None, double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False):
+                 bint soft=False, sparse=None, bint binary=False, bint narrow=False, ignore_index=None,
+                 double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False, int64_t lowest_label=0, positions=None):
     """Losses of rows of logits: softmax cross-entropy with all its terms.
 
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
@@ -195,12 +205,13 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
     sorted indices. class_weight: float64, one a class or a single one. sample_weight: float64 of the rows' shape. losses:
     None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes,
     for the derivatives divided by the denominator. narrow: row losses are rounded to float32.
-    binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. The sums go into the state. Returns the
-    first row with an invalid target, or -1.
+    binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. lowest_label, positions: as in log_loss.
+    The sums go into the state. Returns the first row with an invalid target, or -1.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, hess, narrow, denominator)
+    call.set_labels(lowest_label, positions)
     call.job.gamma, call.job.z, call.job.entropy = focal_gamma, z_loss, entropy
     if binary:
         call.job.n_codes = 2
@@ -256,11 +267,13 @@ def softmax(x, out, bint logs, int n_threads):
     call.run(softmax_block, n_threads, None)
 
 
-def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *):
+def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *,
+             int64_t lowest_label=0, positions=None):
     """Log-loss of rows of probabilities, and what there is to say about them, in one pass.
 
     proba: as x in softmax_loss; a single class is P(class 1) of two. target: None (nothing is summed), or
-    integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. The sums go into the state. Returns
+    integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. One a row, they may be labels, of code
+    label - lowest_label, or positions[label - lowest_label] (int32, -1 for none). The sums go into the state. Returns
     (lowest, highest, finite, rows sum to one within the tolerance, first row with a code out of range or -1).
     """
     cdef Call call = Call(proba, sample_weight)
@@ -271,6 +284,7 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
         call.set_entries(entries, target, None)
     elif target is not None:
         call.job.target = call.hold(target).view
+    call.set_labels(lowest_label, positions)
     call.set_outputs(losses, None, None, False, 1)
     call.job.eps, call.job.tolerance = eps, tolerance
     run(log_loss_block, &call.job, n_threads, state, &g)
@@ -281,3 +295,6 @@ def elementary(int function, double[::1] x, double[::1] out):
     """exp, expm1, log, log1p (function 0 to 3) of src/vmath.h, or its float32 exp (4), element by element."""
     if x.shape[0]:
         KERNELS.elementary(function, &x[0], x.shape[0], &out[0])
+
+
+include "labels.pxi"

@@ -10,6 +10,8 @@ cdef extern from "exact_sum.h" nogil:
         int64_t negative_infinities
         int64_t nans
         int64_t pending
+    void exact_carry(exact_sum *sum)
+    void exact_add(exact_sum *sum, double value)
     void exact_merge(exact_sum *sum, exact_sum *other)
     struct running_sum:
         exact_sum exact

@@ -40,6 +40,8 @@ def softmax_loss(
     z_loss: float = 0.0,
     focal_gamma: float = 0.0,
     entropy: bool = False,
+    lowest_label: int = 0,
+    positions: np.ndarray | None = None,
 ) -> int: ...
 def proba_loss(
     x: np.ndarray,
@@ -90,5 +92,22 @@ def log_loss(
     tolerance: float,
     state: np.ndarray,
     n_threads: int,
+    *,
+    lowest_label: int = 0,
+    positions: np.ndarray | None = None,
 ) -> tuple[float, float, bool, bool, int]: ...
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...
+def label_extremes(labels: np.ndarray, n_threads: int) -> tuple[int, int]: ...
+def mark_labels(labels: np.ndarray, lowest: int, present: np.ndarray) -> None: ...
+def code_items(
+    items: np.ndarray, codes: np.ndarray, slots: np.ndarray, first: np.ndarray, *, strings: bool = False
+) -> list[int]: ...
+def recode(codes: np.ndarray, ranks: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None: ...
+def class_weights(
+    target: np.ndarray,
+    sample_weight: np.ndarray,
+    sums: np.ndarray,
+    *,
+    lowest_label: int = 0,
+    positions: np.ndarray | None = None,
+) -> None: ...
