@@ -8,25 +8,49 @@ from typing import Any
 
 import numpy as np
 
-# A table is used for integers in a range of up to so many values, or twice the count of labels: no sort then.
+from xentc import _config, _core
+from xentc._validation import native
+
+# Integers in a range of up to so many values, or a quarter of the count of labels, are looked up in a table of the range. It
+# has 4 bytes a value: one a label at most.
 _TABLE = 1 << 16
+_INT64_MAX = (1 << 63) - 1
+
+# So few labels are sorted before a hash is set up and its few distinct values are.
+_FEW = 256
+
+# The dtypes of codes, smallest first, with the number of classes that each is for.
+_CODES = ((np.uint8, (1 << 8) - 1), (np.uint16, (1 << 16) - 1), (np.uint32, (1 << 32) - 1))
 
 
 @dataclass
 class Labels:
-    """The labels of all rows, coded as positions among the sorted classes."""
+    """The labels of all rows, as positions among the sorted classes.
+
+    They are looked up as the loss goes through the rows: the class of row i is ``positions[target[i] - lowest]``. Integers
+    are never copied or coded; strings and all others are coded once, in the smallest dtype.
+    """
 
     classes: np.ndarray
-    codes: np.ndarray  # int64, one a row; for an indicator the columns of its ones, row after row
-    entries: np.ndarray | None = None  # for an indicator: row i has codes[entries[i]:entries[i + 1]]
+    target: np.ndarray  # integers, one a row; for an indicator the columns of its ones, row after row
+    lowest: int = 0
+    positions: np.ndarray | None = None  # int32, -1 for no class; None: the class is target[i] - lowest
+    entries: np.ndarray | None = None  # for an indicator: row i has target[entries[i]:entries[i + 1]]
     indicator: np.ndarray | None = None  # 0/1 of shape (rows, classes)
+
+    def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
+        """The same labels with other classes, where class i has become class ``ranks[i]``."""
+        positions = ranks.astype(np.int32)
+        if self.positions is not None:
+            positions = np.append(positions, np.int32(-1))[self.positions]
+        return Labels(classes, self.target, self.lowest, positions)
 
 
 def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
     """y_true as codes among the classes of `labels`, or among its own; warnings to give go into `told`."""
-    y = _array(y_true, "y_true")
+    y, category = _read(y_true)
     if labels is not None:
-        return _among_given(y_true, y, labels, told)
+        return _among_given(y_true, y, category, labels, told)
     kind = _target_type(y_true, y)
     if kind == "indicator":
         if not np.isin(y, (0, 1)).all():
@@ -35,17 +59,17 @@ def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
         entries = np.zeros(len(y) + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=len(y)), out=entries[1:])
         indicator = y.astype(np.uint8)
-        return Labels(np.arange(y.shape[1]), np.ascontiguousarray(columns, np.int64), entries, indicator)
-    classes, codes = _factorize(_one_dimensional(y_true, y, kind))
-    if len(classes) == 1:
+        return Labels(np.arange(y.shape[1]), np.ascontiguousarray(columns, np.int64), entries=entries, indicator=indicator)
+    found = _factorize(_one_dimensional(y_true, y, kind), category)
+    if len(found.classes) == 1:
         raise ValueError(
-            f"y_true contains only one label ({classes[0]}). Please provide the list of all expected class labels "
+            f"y_true contains only one label ({found.classes[0]}). Please provide the list of all expected class labels "
             "explicitly through the labels argument."
         )
-    return Labels(classes, codes)
+    return found
 
 
-def _among_given(y_true: Any, y: np.ndarray, labels: Any, told: list[str]) -> Labels:
+def _among_given(y_true: Any, y: np.ndarray, category: Labels | None, labels: Any, told: list[str]) -> Labels:
     given = _array(labels, "labels")
     kind = _target_type(labels, given)
     if len(given) == 0:
@@ -53,19 +77,19 @@ def _among_given(y_true: Any, y: np.ndarray, labels: Any, told: list[str]) -> La
     if kind == "indicator":
         classes = np.arange(given.shape[1])
     else:
-        classes, _ = _factorize(_one_dimensional(labels, given, kind))
+        classes = _factorize(_one_dimensional(labels, given, kind)).classes
     if not np.all(classes == labels):
         told.append(
             f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
             f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering."
         )
-    found, codes = _factorize(y.ravel())
-    declared = np.isin(found, given)
+    found = _factorize(y.reshape(-1), category)
+    declared = np.isin(found.classes, given)
     if not declared.all():
         try:
             undeclared = set(y_true) - set(labels)
         except TypeError:  # rows of a column vector do not hash
-            undeclared = set(found[~declared].tolist())
+            undeclared = set(found.classes[~declared].tolist())
         raise ValueError(f"y_true contains values {undeclared} not belonging to the passed labels {labels}.")
     if len(classes) == 1:
         raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
@@ -74,7 +98,18 @@ def _among_given(y_true: Any, y: np.ndarray, labels: Any, told: list[str]) -> La
         raise ValueError("The object was not fitted with multilabel input.")
     if kind == "unknown":
         raise ValueError("The type of target data is not known")
-    return Labels(classes, np.searchsorted(classes, found).astype(np.int64)[codes])
+    return found.among(classes, np.searchsorted(classes, found.classes))
+
+
+def _read(y_true: Any) -> tuple[np.ndarray, Labels | None]:
+    """y_true as an ndarray; of a pandas categorical its first label and one of each category, with the rows' categories."""
+    values = getattr(y_true, "array", y_true)  # of a Series or an Index
+    if hasattr(getattr(values, "dtype", None), "categories") and hasattr(type(values), "from_codes") and len(values):
+        found = _factorize(np.asarray(values.codes))
+        if found.classes[0] >= 0:  # none is missing
+            few = np.append(values.codes[:1], found.classes)
+            return _array(type(values).from_codes(few, dtype=values.dtype), "y_true"), found
+    return _array(y_true, "y_true"), None
 
 
 def _array(y: Any, name: str) -> np.ndarray:
@@ -125,13 +160,17 @@ def _target_type(y: Any, a: np.ndarray) -> str:
         return "unknown"
     if a.ndim == 2 and a.shape[1] > 1:
         raise ValueError("Multioutput target data is not supported with label binarization")
-    if a.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            integral = (a.astype(np.int64) == a).all()
-        if not integral:
-            check_finite(a, "y ")
-            return "continuous"
+    if a.dtype.kind == "f" and not _integral(a.reshape(-1)):
+        check_finite(a, "y ")
+        return "continuous"
     return "classes"
+
+
+def _integral(a: np.ndarray) -> bool:
+    """Whether all floats are integers that int64 holds; in blocks that stay in the cache."""
+    with np.errstate(invalid="ignore"):
+        blocks = (a[start : start + 8192] for start in range(0, len(a), 8192))
+        return all((block.astype(np.int64) == block).all() for block in blocks)
 
 
 def check_finite(a: np.ndarray, name: str = "") -> None:
@@ -145,27 +184,82 @@ def check_finite(a: np.ndarray, name: str = "") -> None:
 def _one_dimensional(y: Any, a: np.ndarray, kind: str) -> np.ndarray:
     if kind != "classes":
         raise ValueError(f"Unknown label type: {(y,)!r}")
-    if a.dtype.kind == "U" and not hasattr(y, "__array__") and len({isinstance(value, str) for value in y}) > 1:
+    if a.dtype.kind == "U" and not hasattr(y, "__array__") and len({issubclass(t, str) for t in set(map(type, y))}) > 1:
         raise ValueError(f"Mix of label input types (string and number); Got {np.unique(a)}.")
-    return a.ravel()
+    return a.reshape(-1)
 
 
-def _factorize(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted distinct values, and each element's position among them."""
-    if a.dtype.kind == "O":
-        values = a.tolist()
-        distinct = set(values)
-        if not all(isinstance(value, str) for value in distinct):
-            return np.unique(a, return_inverse=True)  # raises TypeError where they do not compare
-        ordered = sorted(distinct)
-        position = {value: i for i, value in enumerate(ordered)}
-        return np.asarray(ordered), np.fromiter(map(position.__getitem__, values), np.int64, len(values))
+def _factorize(a: np.ndarray, category: Labels | None = None) -> Labels:
+    """The labels of an array of one dimension, with its distinct values as the classes.
+
+    With `category` the array is what `_read` made of a categorical, and the labels are those of the categorical's rows.
+    """
+    if category is not None:
+        classes, ranks = _sorted(a)
+        return category.among(classes, ranks[1:])
+    found = None
     if a.dtype.kind in "biu" and a.size:
-        low, high = int(a.min()), int(a.max())
-        if high - low <= max(_TABLE, 2 * a.size) and high < 1 << 63:
-            offset = a.astype(np.int64)
-            offset -= low
-            present = np.zeros(high - low + 1, bool)
-            present[offset] = True
-            return (np.flatnonzero(present) + low).astype(a.dtype), (np.cumsum(present) - 1)[offset]
-    return np.unique(a, return_inverse=True)
+        found = _look_up(native(a))
+    if found is None and a.size > _FEW:
+        found = _hash(a)
+    return found or Labels(*_sorted(a))
+
+
+def _look_up(a: np.ndarray) -> Labels | None:
+    """Labels of integers: their range, and what is present of it; None if it is too large for a table."""
+    # A million labels take half a millisecond: to wake a second thread for less gains little, and may have to wait for it.
+    threads = _config.threads_for(a.size // 64, None)
+    lowest, highest = _core.label_extremes(a, threads)
+    size = highest - lowest + 1
+    if size > max(_TABLE, a.size // 4) or highest == _INT64_MAX:  # which stands for all that is higher
+        return None
+    marks = np.zeros((threads, size), np.uint8)
+    _core.mark_labels(a, lowest, marks)
+    present = np.flatnonzero(marks[0])
+    positions = None
+    if len(present) < size:
+        positions = np.full(size, -1, np.int32)
+        positions[present] = np.arange(len(present))
+    return Labels((present + lowest).astype(a.dtype), a, lowest, positions)
+
+
+def _hash(a: np.ndarray) -> Labels | None:
+    """Labels of elements of any dtype, told apart by their bytes; of objects only if all are str. Else None."""
+    strings = a.dtype.kind == "O"
+    threads = 1 if strings else _config.threads_for(a.size, None)
+    rows = -(-a.size // threads)  # of a thread, at most
+    for dtype, most in _CODES:
+        limit = min(rows, most)
+        codes, first = np.empty(a.size, dtype), np.empty((threads, limit), np.int64)
+        slots = np.zeros((threads, 1 << (4 * limit).bit_length()), np.uint32)
+        counts = _core.code_items(a, codes, slots, first, strings=strings)
+        if min(counts) >= 0:
+            return _merged(a, codes, [first[t, :count] for t, count in enumerate(counts)])
+        if min(counts) < -1:
+            return None
+    return None
+
+
+def _merged(a: np.ndarray, codes: np.ndarray, first: list[np.ndarray]) -> Labels:
+    """Labels of codes that each thread gave in the order of appearance; first[t] are the first rows of thread t's codes."""
+    classes, ranks = _sorted(a[np.concatenate(first)])
+    ranks = ranks.astype(np.int32)
+    if len(first) == 1:
+        return Labels(classes, codes, positions=ranks)
+    starts = np.cumsum([0] + [len(rows) for rows in first[:-1]])
+    smallest = next(dtype for dtype, most in _CODES if len(classes) <= most)
+    merged = codes if codes.dtype == smallest else np.empty(codes.shape, smallest)
+    _core.recode(codes, ranks, starts, merged)
+    return Labels(classes, merged)
+
+
+def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted distinct values, and each one's position among them."""
+    if values.dtype.kind == "O":
+        strings = values.tolist()
+        distinct = set(strings)
+        if all(isinstance(value, str) for value in distinct):
+            ordered = sorted(distinct)
+            position = {value: i for i, value in enumerate(ordered)}
+            return np.asarray(ordered), np.fromiter(map(position.__getitem__, strings), np.int64, len(strings))
+    return np.unique(values, return_inverse=True)  # raises TypeError where they do not compare

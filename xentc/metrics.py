@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from dataclasses import dataclass
@@ -204,8 +203,8 @@ def d2_log_loss_score(
     frequencies = _frequencies(known, weight)
     null = _exact.new_state()
     rows = np.broadcast_to(frequencies, (len(weight), len(frequencies)))
-    _core.log_loss(rows, known.codes, known.entries, weight, None, np.finfo(np.float64).eps, 0.0, null,
-                   _config.threads_for(rows.size, None))
+    _core.log_loss(rows, known.target, known.entries, weight, None, np.finfo(np.float64).eps, 0.0, null,
+                   _config.threads_for(rows.size, None), lowest_label=known.lowest, positions=known.positions)
     return 1 - _exact.rounded(result.state[0]) / _exact.rounded(null[0])
 
 
@@ -223,22 +222,12 @@ def _undefined_metric_warning() -> type[Warning]:
 
 def _frequencies(known: Labels, weight: np.ndarray) -> np.ndarray:
     """The weighted frequency of each class, exactly summed."""
-    n_classes = len(known.classes)
-    row_weight = weight
-    if known.entries is not None:
-        row_weight = np.repeat(weight, np.diff(known.entries))
-    order = np.argsort(known.codes, kind="stable")
-    sorted_weight = np.ascontiguousarray(row_weight[order])
-    bounds = np.searchsorted(known.codes[order], np.arange(n_classes + 1))
-    sums = []
-    for start, stop in itertools.pairwise(bounds):
-        state = _exact.new_state()
-        part = sorted_weight[start:stop]
-        _core.add_values(state, part, part, 1)
-        sums.append(_exact.rounded(state[1]))
+    sums = np.zeros((len(known.classes), _core.STATE_SHAPE[1]), np.int64)
+    row_weight = weight if known.entries is None else np.repeat(weight, np.diff(known.entries))
+    _core.class_weights(known.target, row_weight, sums, lowest_label=known.lowest, positions=known.positions)
     state = _exact.new_state()
     _core.add_values(state, weight, weight, 1)
-    return np.array(sums) / _exact.rounded(state[1])
+    return np.array([_exact.rounded(total) for total in sums]) / _exact.rounded(state[1])
 
 
 # ---- The checks, in scikit-learn's order and words.
@@ -274,14 +263,17 @@ def _evaluate(
     state = _exact.new_state()
     losses = np.empty(len(proba)) if per_sample else None
     threads = _config.threads_for(proba.size, None)
-    codes, entries = (known.codes, known.entries) if known is not None and fits else (None, None)
-    if proba.shape[1] == 1 and entries is not None and codes is not None:
+    target, entries, lowest_label, positions = None, None, 0, None
+    if known is not None and fits:
+        target, entries, lowest_label, positions = known.target, known.entries, known.lowest, known.positions
+    if proba.shape[1] == 1 and entries is not None:
         proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
     values = raw(proba)
-    summed = None if from_logits else codes
+    summed = None if from_logits else target
     tolerance = 1e-8 + math.sqrt(eps)
-    low, high, finite, sums_to_one, _ = _core.log_loss(
-        values, summed, entries, weight, losses, eps, tolerance, state, threads
+    low, high, finite, sums_to_one, bad_row = _core.log_loss(
+        values, summed, entries, weight, losses, eps, tolerance, state, threads, lowest_label=lowest_label,
+        positions=positions,
     )
     if not finite:
         check_finite(proba)
@@ -310,11 +302,12 @@ def _evaluate(
         )
     if from_logits:
         soft = known.indicator is not None
-        target = known.indicator if soft else known.codes
-        _core.softmax_loss(
-            values, target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft,
-            binary=proba.shape[1] == 1,
+        bad_row = _core.softmax_loss(
+            values, known.indicator if soft else target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft,
+            binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
         )
+    if bad_row >= 0:
+        raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
     return _Evaluation(state, losses, known, weight)
 
 
