@@ -20,9 +20,9 @@ from libc.string cimport memcpy, memset
 
 from kernels cimport (
     BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target,
-    element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, running_sum, sink, soft_sums, source,
-    write_element, xentc_default_float, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version,
-    xentc_restore_float, xentc_runtime_start, xentc_usable,
+    element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, read_code, running_sum, sink,
+    soft_sums, source, write_element, xentc_default_float, xentc_forked, xentc_kernels, xentc_openmp_limit,
+    xentc_openmp_version, xentc_restore_float, xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -197,7 +197,8 @@ def total_weight(x, target, class_weight, sample_weight, state, *, ignore_index=
 
 def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
                  bint soft=False, sparse=None, bint binary=False, bint narrow=False, ignore_index=None,
-                 double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False, int64_t lowest_label=0, positions=None):
+                 double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False,
+                 int64_t lowest_label=0, positions=None):
     """Losses of rows of logits: softmax cross-entropy with all its terms.
 
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the

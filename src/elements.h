@@ -70,6 +70,31 @@ static inline uint16_t narrow_bf16(double value)
     return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 | (bits >> 16 & 0x8000) : bits >> 16);
 }
 
+/* An integer; what no int64 holds becomes INT64_MAX. */
+static inline int64_t read_code(const char *p, enum element element)
+{
+#define CASE(NAME, TYPE)                                                                                           \
+    case NAME: {                                                                                                   \
+        TYPE value;                                                                                                \
+        memcpy(&value, p, sizeof value);                                                                           \
+        return (int64_t)value;                                                                                     \
+    }
+    uint64_t large;
+    switch (element) {
+        CASE(I8, int8_t)
+        CASE(I16, int16_t)
+        CASE(I32, int32_t)
+        CASE(I64, int64_t)
+        CASE(U8, uint8_t)
+        CASE(U16, uint16_t)
+        CASE(U32, uint32_t)
+    default:
+        memcpy(&large, p, sizeof large);
+        return large > INT64_MAX ? INT64_MAX : (int64_t)large;
+    }
+#undef CASE
+}
+
 /* Rounded once, to nearest. */
 static inline void write_element(char *p, enum element element, double value)
 {

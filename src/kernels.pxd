@@ -32,6 +32,7 @@ cdef extern from "elements.h" nogil:
         U32
         U64
         ELEMENTS
+    int64_t read_code(const char *, element)
     void write_element(char *, element, double)
 
 cdef extern from "rows.h" nogil:

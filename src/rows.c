@@ -165,10 +165,8 @@ static int codes(const char *target, ptrdiff_t step, enum element element, int n
         CASE(U32, uint32_t)
     default:
         for (int i = 0; i < n; i++) {
-            uint64_t value;
-            memcpy(&value, target + i * step, sizeof value);
-            out[i] = value > INT64_MAX ? INT64_MAX : (int64_t)value;
-            outside |= out[i] >= n_codes;
+            out[i] = read_code(target + i * step, element);
+            outside |= (uint64_t)out[i] >= (uint64_t)n_codes;
         }
     }
 #undef CASE

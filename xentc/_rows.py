@@ -38,9 +38,10 @@ class Derivative:
 
 
 def row_loss(
-    loop: Callable[..., tuple[int, int]], x: Any, name: str, target: Any, *, checks_x: bool = False, class_weight: Any = None,
-    sample_weight: Any, label_smoothing: Any = 0.0, ignore_index: Any = None, axis: int, reduction: str,
-    return_grad: bool = False, return_hess: bool = False, out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
+    loop: Callable[..., tuple[int, int]], x: Any, name: str, target: Any, *, checks_x: bool = False,
+    class_weight: Any = None, sample_weight: Any, label_smoothing: Any = 0.0, ignore_index: Any = None, axis: int,
+    reduction: str, return_grad: bool = False, return_hess: bool = False, out_grad: Any = None, out_hess: Any = None,
+    n_threads: int | None,
 ) -> Any:
     """A loss over rows of classes.
 

@@ -303,8 +303,8 @@ def _evaluate(
     if from_logits:
         soft = known.indicator is not None
         bad_row = _core.softmax_loss(
-            values, known.indicator if soft else target, np.ones(1), weight, losses, None, None, 1.0, state, threads, soft=soft,
-            binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
+            values, known.indicator if soft else target, np.ones(1), weight, losses, None, None, 1.0, state, threads,
+            soft=soft, binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
         )
     if bad_row >= 0:
         raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
