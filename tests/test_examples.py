@@ -2,6 +2,8 @@
 
 import doctest
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,11 @@ def test_readme():
     result = doctest.testfile(str(Path(__file__).parents[1] / "README.md"), module_relative=False, optionflags=OPTIONS)
     assert result.attempted > 5
     assert result.failed == 0
+
+
+def test_the_table_in_the_readme_is_the_recorded_one():
+    draw = Path(__file__).parents[1] / "benchmarks" / "draw.py"
+    subprocess.run([sys.executable, draw, "--check"], check=True)
 
 
 def test_every_public_function_has_a_whole_docstring():

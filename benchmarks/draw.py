@@ -1,0 +1,135 @@
+"""Draw the figures that compare.py recorded: the table in README.md and the picture benchmarks/speed.svg.
+
+    python benchmarks/draw.py            from benchmarks/results.json
+    python benchmarks/draw.py --check    fails where README.md has another table, and writes nothing
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- begin: written by benchmarks/draw.py -->\n", "<!-- end: written by benchmarks/draw.py -->\n"
+
+# How each implementation is called, and drawn: colour (Okabe and Ito's, for all eyes) and marker.
+LOOKS = {
+    "xentc": ("xentc", "#D55E00", "o"),
+    "sklearn": ("scikit-learn", "#0072B2", "s"),
+    "torch": ("PyTorch", "#009E73", "^"),
+    "jax": ("JAX", "#CC79A7", "D"),
+    "scipy": ("SciPy", "#707070", "x"),
+}
+IN_TABLE = """
+log_loss 100x3 float64
+log_loss 1Mx2 float64
+log_loss 1Mx10 float64
+log_loss 1Mx10 float64 str-labels
+log_loss 1Mx10 float64 object-labels
+cross_entropy 100x3 float64
+cross_entropy 1Mx10 float32
+cross_entropy 20kx1000 float32
+cross_entropy 20kx1000 float64
+cross_entropy 4096x32000 float32
+gradient 1Mx10 float32
+gradient 20kx1000 float32
+gradient 2048x32000 float32
+binary 10M float32
+binary_gradient 10M float32
+softmax 20kx1000 float32
+""".strip().splitlines()
+
+
+def circumstances(results):
+    machine, count = results["machine"], results["threads"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return f"{machine}, {results['instruction_set']}, {count} thread{'s' * (count != 1)}", versions
+
+
+def table(results):
+    rows = [cell for cell in IN_TABLE if cell in results["milliseconds"]]
+    lines = [
+        "| ms | floor | " + " | ".join(name for name, _, _ in LOOKS.values()) + " | fastest other / xentc |",
+        "|---" * (len(LOOKS) + 3) + "|",
+    ]
+    for cell in rows:
+        times = results["milliseconds"][cell]
+        task, *rest = cell.split()
+        others = [ms for name, ms in times.items() if name not in ("xentc", "floor")]
+        ratio = digits(min(others) / times["xentc"]) if others else ""
+        cells = [f"`{task}` {' '.join(rest)}"] + [digits(times[name]) if name in times else "" for name in ("floor", *LOOKS)]
+        lines.append("| " + " | ".join([*cells, ratio]) + " |")
+    machine, versions = circumstances(results)
+    return "\n".join(lines) + f"\n\n{machine}; {versions}; recorded {results['date']}.\n"
+
+
+def digits(number):
+    """Three significant digits at most, and no exponent."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
+
+
+def readme_with(text):
+    old = README.read_text()
+    before, _, rest = old.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{README} has no lines {BEGIN}and {END}")
+    return old, before + BEGIN + text + END + after
+
+
+def picture(results, path):
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "xentc", "font.size": 9})
+    from matplotlib import pyplot
+
+    # Where even the floor takes no time, a call costs what it costs to call: that is in the table.
+    cells = [cell for cell, times in results["milliseconds"].items() if times["floor"] > 0.05]
+    figure, axes = pyplot.subplots(figsize=(9, 2 + 0.25 * len(cells)), layout="constrained", facecolor="white")
+    y, ticks, points, last = 0, {}, {name: [] for name in LOOKS}, None
+    for cell in cells:
+        task, _, rest = cell.partition(" ")
+        if task != last:
+            y, last = y + 1.4, task
+            axes.text(-0.007, y, task, transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
+        y += 1
+        ticks[y] = rest
+        times = results["milliseconds"][cell]
+        ratios = {name: times[name] / times["floor"] for name in LOOKS if name in times}
+        axes.plot([1, max(ratios.values())], [y, y], color="#dddddd", linewidth=0.8, zorder=1)
+        for name, ratio in ratios.items():
+            points[name].append((ratio, y))
+    for name, (label, colour, marker) in reversed(LOOKS.items()):  # ours on top
+        axes.scatter(*zip(*points[name], strict=True), s=30, c=colour, marker=marker, label=label, zorder=2)
+    axes.axvline(1, color="black", linewidth=1, label="floor")
+    axes.set(xscale="log", ylim=(y + 0.8, 0.6), yticks=list(ticks), yticklabels=ticks.values())
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    machine, versions = circumstances(results)
+    axes.set_xlabel("time over the floor: reading the inputs once and writing the outputs once, with as many threads")
+    figure.supxlabel(versions, fontsize=8)
+    figure.suptitle(f"How many times as long as memory takes\n{machine}", fontsize=11)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="lower center", bbox_to_anchor=(0.4, 1), ncols=len(labels), frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    results = json.loads((HERE / "results.json").read_text())
+    old, new = readme_with(table(results))
+    if arguments.check:
+        sys.exit("README.md has another table than benchmarks/results.json: run benchmarks/draw.py" if old != new else 0)
+    README.write_text(new)
+    picture(results, HERE / "speed.svg")
+
+
+if __name__ == "__main__":
+    main()
