@@ -1,5 +1,6 @@
 """asv: the cells of compare.py from commit to commit, and what else a commit can make worse."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -8,43 +9,55 @@ from .compare import CELLS, TASKS, call_of, inputs
 
 
 class _Calls:
-    """A subclass for each group of tasks, as asv shows one page for each. What is not installed is shown as n/a."""
+    """A subclass for each task, as asv has a page for each. What is not installed is shown as n/a."""
 
     param_names = ("cell", "implementation")
     timeout = 300
     rounds = 1  # a contributor who wants more says -a rounds=4
-    repeat = (3, 1000, 0.3)
+    repeat = (1, 1000, 0.3)  # least, most, seconds
+
+    def __init_subclass__(cls, task):
+        cells = [cell.removeprefix(f"{task} ") for cell in CELLS if cell.startswith(f"{task} ")]
+        cls.task, cls.params = task, (cells, TASKS[task][0].split())
 
     def setup(self, cell, implementation):
         if getattr(self, "call", None) is None:  # asv sets up again before each call that it times
-            self.call = call_of(cell, implementation)
+            self.call = call_of(f"{self.task} {cell}", implementation)
 
     def time_call(self, cell, implementation):
         self.call()
 
 
-def cells_of(*tasks):
-    return [cell for cell in CELLS if cell.split()[0] in tasks], TASKS[tasks[0]][0].split()
+class LogLoss(_Calls, task="log_loss"):
+    pass
 
 
-class LogLoss(_Calls):
-    params = cells_of("log_loss")
+class CrossEntropy(_Calls, task="cross_entropy"):
+    pass
 
 
-class CrossEntropy(_Calls):
-    params = cells_of("cross_entropy")
+class Gradient(_Calls, task="gradient"):
+    pass
 
 
-class Gradient(_Calls):
-    params = cells_of("gradient")
+class Binary(_Calls, task="binary"):
+    pass
 
 
-class Binary(_Calls):
-    params = cells_of("binary", "binary_gradient")
+class BinaryGradient(_Calls, task="binary_gradient"):
+    pass
 
 
-class Softmax(_Calls):
-    params = cells_of("softmax", "log_softmax", "logsumexp")
+class Logsumexp(_Calls, task="logsumexp"):
+    pass
+
+
+class Softmax(_Calls, task="softmax"):
+    pass
+
+
+class LogSoftmax(_Calls, task="log_softmax"):
+    pass
 
 
 class PeakMemory:
@@ -54,10 +67,13 @@ class PeakMemory:
     param_names = _Calls.param_names
     timeout = _Calls.timeout
     unit = "bytes"
-    setup = _Calls.setup
+
+    def setup(self, cell, implementation):
+        self.call = call_of(cell, implementation)
 
     def track_peak(self, cell, implementation):
         self.call()  # threads and their stacks are there for good
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory that the process keeps would hide the same amount
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
         before = resident("VmRSS")
@@ -74,15 +90,15 @@ def resident(field):
 class Threads:
     """Where a second thread begins to pay."""
 
-    params = ([f"cross_entropy {rows}x16 float32" for rows in ("256", "2048", "16k", "128k")], [1, 2])
-    param_names = ("cell", "threads")
+    params = ([256, 2048, 16384, 131072], [1, 2])
+    param_names = ("rows of 16", "threads")
 
-    def setup(self, cell, threads):
+    def setup(self, rows, threads):
         import xentc
 
-        self.cross_entropy, (self.x, self.y, _) = xentc.cross_entropy, inputs(cell)
+        self.cross_entropy, (self.x, self.y, _) = xentc.cross_entropy, inputs(f"cross_entropy {rows}x16 float32")
 
-    def time_call(self, cell, threads):
+    def time_call(self, rows, threads):
         self.cross_entropy(self.x, self.y, n_threads=threads)
 
 
