@@ -88,8 +88,8 @@ def assert_same(got, want):
 
 
 def narrowed(a, dtype):
-    """Rounded once. ml_dtypes goes from float64 to bfloat16 by way of float32: truncated with a last bit that says so, that has
-    not rounded yet."""
+    """Rounded once. ml_dtypes goes from float64 to bfloat16 by way of float32: truncated, with a last bit that says so, that
+    rounds nothing."""
     if (a.dtype, dtype) == (F64, BF16):
         single = a.astype(F32)
         single = np.where(np.abs(single.astype(F64)) > np.abs(a), np.nextafter(single, F32.type(0)), single)

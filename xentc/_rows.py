@@ -26,7 +26,7 @@ class Derivative:
             if _validation.is_direct(out):
                 self.array = out
         if wanted and self.array is None:
-            self.array = np.empty_like(x.array, dtype=x.result, subok=False)
+            self.array = _validation.like(x.array, out, x.result)
 
     def view(self, axis: int | None = None) -> np.ndarray | None:
         return None if self.array is None else _validation.raw(self.array, axis)

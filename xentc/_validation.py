@@ -40,6 +40,12 @@ def is_direct(a: np.ndarray) -> bool:
     return is_float(a.dtype) and a.dtype.isnative and a.flags.aligned
 
 
+def like(x: np.ndarray, out: np.ndarray | None, result: type) -> np.ndarray:
+    """A new array in x's layout for what goes into `out` at the end, or for a result."""
+    dtype = np.dtype(result) if out is None or not is_float(out.dtype) else out.dtype.newbyteorder("=")
+    return np.empty_like(x, dtype=dtype, subok=False)
+
+
 def as_array(x: Any, name: str) -> np.ndarray:
     """x as an ndarray of whatever dtype, where that loses nothing silently."""
     if type(x) is np.ndarray:

@@ -185,7 +185,7 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
         _validation.check_out(out, floats, {}, "out")
     result = out
     if out is None or not _validation.is_direct(out):
-        result = np.empty_like(floats.array, dtype=floats.result, subok=False)
+        result = _validation.like(floats.array, out, floats.result)
     raw = _validation.raw(floats.array)
     count = int(np.prod([shape[d] for d in axes], dtype=int))
     if count == 0 and floats.array.size == 0 and shape and 0 in [shape[d] for d in axes]:
