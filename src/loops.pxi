@@ -152,7 +152,7 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
         t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows)]
 
 
-cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, const rows_of_target *t,
+cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
                       gathered *g) noexcept nogil:
     # Row losses in their own precision into the sums and, weighted, into the output.
     cdef int i

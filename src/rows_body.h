@@ -176,22 +176,6 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
     }
 }
 
-static void OP(sum_group_few)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
-                              int centred, double *m, struct wide *sum)
-{
-    C tile[FEW * LANES];
-    OP(pack_few)(group, n_classes, tile);
-    struct OP(state) state;
-    if (centred)
-        OP(sum_few)(tile, n_classes, scaling, 1, &state);
-    else
-        OP(sum_few)(tile, n_classes, scaling, 0, &state);
-    for (int h = 0; h < LANES / 8; h++) {
-        store_f64(m + 8 * h, WIDEN(state.max_x, h));
-        sum[h] = (struct wide){state.sum[h], state.low[h]};
-    }
-}
-
 /* Classes [first, first + n) of eight rows, one row after the other. Class by class, so that rows which share their cache
  * lines are read together, unless each row is contiguous. */
 INLINE void OP(pack_many)(struct source group, ptrdiff_t first, ptrdiff_t n, C (*tile)[TILE])
@@ -205,8 +189,8 @@ INLINE void OP(pack_many)(struct source group, ptrdiff_t first, ptrdiff_t n, C (
                 memcpy(&tile[i][j], group.rows[0] + i * group.between + (first + j) * group.step, sizeof(C));
 }
 
-static void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
-                               int centred, double *m, struct wide *sum)
+INLINE void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred,
+                               f64x8 *m, struct wide *sum)
 {
     struct OP(state) states[8];
     for (int i = 0; i < 8; i++)
@@ -224,10 +208,7 @@ static void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const s
                 states[i] = states[0];
             else {
                 const C *row = direct ? (const C *)(const void *)group.rows[i] : copy[i];
-                if (centred)
-                    OP(sum_many)(row, n, scaling, i, 1, &states[i]);
-                else
-                    OP(sum_many)(row, n, scaling, i, 0, &states[i]);
+                OP(sum_many)(row, n, scaling, i, centred, &states[i]);
             }
         }
     }
@@ -259,8 +240,8 @@ static void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const s
     for (int width = 4; width; width /= 2)
         for (int l = 0; l < width; l++)
             merge_lanes(&lanes[l], &lanes[l + width]);
-    store_f64(m, lanes[0].max_x);
-    sum[0] = lanes[0].sum;
+    *m = lanes[0].max_x;
+    *sum = lanes[0].sum;
 }
 
 /* c and the index of rows whose maxima are m: see struct scaling. */
@@ -277,13 +258,82 @@ INLINE f64x8 OP(index)(f64x8 m)
 }
 
 /* exp(m), scaled as in the sums. */
-INLINE f64x8 OP(largest)(f64x8 m, f64x8 *low)
+INLINE f64x8 OP(largest)(f64x8 m, int near, f64x8 *low)
 {
-    f64x8 index = add_f64(OP(index)(m), set_f64(EXPONENT_BIAS_f64 - OP(EXPONENT_BIAS))), x = sub_f64(m, OP(centre)(m));
+    f64x8 index = set_f64(EXPONENT_BIAS_f64 + OP(MIDDLE)), x = m;
+    if (!near) {
+        index = add_f64(OP(index)(m), set_f64(EXPONENT_BIAS_f64 - OP(EXPONENT_BIAS)));
+        x = sub_f64(m, OP(centre)(m));
+    }
     if (OP(ELEMENT) == F64)
         return exp_wide(x, index, low);
     *low = set_f64(0);
     return exp_f64(x, add_f64(set_f64(MAGIC_f64), index), lowest_f64(index));
+}
+
+/* The pairs of up to eight rows; near: all |m| <= NEAR. */
+INLINE void OP(store_pairs)(f64x8 m, struct wide sum, int near, int n, struct pairs *pairs, int first)
+{
+    f64x8 e_low, e = OP(largest)(m, near, &e_low), total_low, total = fast_two_sum(sum.high, sum.low, &total_low);
+    store_part_f64(pairs->m + first, n, m);
+    store_part_f64(pairs->e + first, n, e);
+    store_part_f64(pairs->e_low + first, n, e_low);
+    store_part_f64(pairs->sum + first, n, total);
+    store_part_f64(pairs->sum_low + first, n, total_low);
+}
+
+/* The scaling of eight rows whose maxima are m, from place `at`. */
+INLINE void OP(scale_rows)(f64x8 m, struct OP(scaling) *scaling, int at)
+{
+    double c[8], index[8], lowest[8];
+    store_f64(c, OP(centre)(m));
+    store_f64(index, OP(index)(m));
+    store_f64(lowest, lowest_f64(load_f64(index)));
+    for (int i = 0; i < 8; i++) {
+        scaling->c[at + i] = (C)c[i];
+        scaling->magic[at + i] = OP(MAGIC) + (C)index[i];
+        scaling->lowest[at + i] = (C)lowest[i];
+    }
+}
+
+/* A group of LANES rows of few classes, or of eight rows of many, of which the first n count. Nearly always all |m| <= NEAR. */
+INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
+                         struct pairs *pairs, int first)
+{
+    C tile[FEW * LANES];
+    OP(pack_few)(group, n_classes, tile);
+    struct OP(state) state;
+    OP(sum_few)(tile, n_classes, scaling, 0, &state);
+    int all_near = !OP(any)(OP(less)(OP(set)(OP(NEAR)), OP(abs)(state.max_x)));
+    if (!all_near) {
+        struct OP(scaling) far;
+        for (int h = 0; h < LANES / 8; h++)
+            OP(scale_rows)(WIDEN(state.max_x, h), &far, 8 * h);
+        OP(sum_few)(tile, n_classes, &far, 1, &state);
+    }
+    for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
+        struct wide sum = {state.sum[h], state.low[h]};
+        if (all_near)
+            OP(store_pairs)(WIDEN(state.max_x, h), sum, 1, at_most_8(n - 8 * h), pairs, first + 8 * h);
+        else
+            OP(store_pairs)(WIDEN(state.max_x, h), sum, 0, at_most_8(n - 8 * h), pairs, first + 8 * h);
+    }
+}
+
+INLINE void OP(pair_many)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
+                          struct pairs *pairs, int first)
+{
+    f64x8 m;
+    struct wide sum;
+    OP(sum_group_many)(group, n_classes, scaling, 0, &m, &sum);
+    if (!any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(m)))) {
+        OP(store_pairs)(m, sum, 1, n, pairs, first);
+        return;
+    }
+    struct OP(scaling) far;
+    OP(scale_rows)(m, &far, 0);
+    OP(sum_group_many)(group, n_classes, &far, 1, &m, &sum);
+    OP(store_pairs)(m, sum, 0, n, pairs, first);
 }
 
 static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
@@ -298,44 +348,18 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
     for (int first = 0; first < n_rows; first += size) {
         struct source group = x;
         const char *rows[LANES];
-        double m[LANES];
-        struct wide sum[LANES / 8];
+        int n = n_rows - first;
         group.rows += first;
-        if (first + size > n_rows) {              /* the missing rows of the last group repeat its first */
+        if (n < size) {                           /* the missing rows of the last group repeat its first */
             for (int i = 0; i < size; i++)
-                rows[i] = x.rows[first + i < n_rows ? first + i : first];
+                rows[i] = x.rows[i < n ? first + i : first];
             group.rows = rows;
             group.between = 0;
         }
-        (few ? OP(sum_group_few) : OP(sum_group_many))(group, n_classes, &near, 0, m, sum);
-        int far = 0;
-        for (int h = 0; h < size; h += 8)
-            far |= any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(load_f64(m + h))));
-        if (far) {
-            struct OP(scaling) scaling;
-            for (int h = 0; h < size; h += 8) {
-                double c[8], index[8], lowest[8];
-                store_f64(c, OP(centre)(load_f64(m + h)));
-                store_f64(index, OP(index)(load_f64(m + h)));
-                store_f64(lowest, lowest_f64(load_f64(index)));
-                for (int i = 0; i < 8; i++) {
-                    scaling.c[h + i] = (C)c[i];
-                    scaling.magic[h + i] = OP(MAGIC) + (C)index[i];
-                    scaling.lowest[h + i] = (C)lowest[i];
-                }
-            }
-            (few ? OP(sum_group_few) : OP(sum_group_many))(group, n_classes, &scaling, 1, m, sum);
-        }
-        for (int h = 0; h < size && first + h < n_rows; h += 8) {
-            int n = at_most_8(n_rows - first - h);
-            f64x8 maximum = load_f64(m + h), e_low, e = OP(largest)(maximum, &e_low);
-            f64x8 total_low, total = fast_two_sum(sum[h / 8].high, sum[h / 8].low, &total_low);
-            store_part_f64(pairs->m + first + h, n, maximum);
-            store_part_f64(pairs->e + first + h, n, e);
-            store_part_f64(pairs->e_low + first + h, n, e_low);
-            store_part_f64(pairs->sum + first + h, n, total);
-            store_part_f64(pairs->sum_low + first + h, n, total_low);
-        }
+        if (few)
+            OP(pair_few)(group, n, n_classes, &near, pairs, first);
+        else
+            OP(pair_many)(group, at_most_8(n), n_classes, &near, pairs, first);
     }
 }
 

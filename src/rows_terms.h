@@ -86,7 +86,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
                 add_term(&sum, e, fma_f64(e, low, e_low));
             }
         }
-        f64x8 e_low, e = (x.element == F64 ? largest_f64 : largest_f32)(set_f64(m), &e_low);
+        f64x8 e_low, e = x.element == F64 ? largest_f64(set_f64(m), 0, &e_low) : largest_f32(set_f64(m), 0, &e_low);
         f64x8 r = set_f64(lane_total(sum)), down = set_f64(0x1p-516);      /* 2^-MIDDLE */
         e = mul_f64(e, down);
         f64x8 total = mul_f64(r, e), total_low = fma_f64(r, e, sub_f64(zero, total));

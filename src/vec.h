@@ -210,12 +210,19 @@ INLINE int any_f64(i64x8 mask)
     for (int i = 1; i < REGISTERS; i++)
         all |= mask.r[i];
 #if WIDTH == 64
-    return _mm512_movepi64_mask((__m512i)all) != 0;
+    return _mm512_test_epi64_mask((__m512i)all, (__m512i)all) != 0;
 #elif WIDTH == 32
     return !_mm256_testz_si256((__m256i)all, (__m256i)all);
 #else
     return (all[0] | all[1]) != 0;
 #endif
+}
+
+INLINE int any_f32(i32x16 mask)
+{
+    i64x8 same;
+    memcpy(&same, &mask, sizeof same);
+    return any_f64(same);
 }
 
 /* 16 bytes from each of four places, one after the other; and back. */
