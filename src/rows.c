@@ -5,6 +5,7 @@
 
 enum {
     FEW = 64,                                     /* up to so many classes, lanes are rows; above, lanes are classes */
+    AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
 };
 

@@ -66,6 +66,8 @@ INLINE void OP(sum_many)(const C *row, ptrdiff_t n_classes, const struct OP(scal
     struct OP(state) local = *state;
     ptrdiff_t j = 0;
     for (; j + 2 * LANES <= n_classes; j += 2 * LANES) {
+        __builtin_prefetch((const char *)(row + j) + AHEAD);
+        __builtin_prefetch((const char *)(row + j) + AHEAD + 64);
         V term = OP(term)(&local, OP(load)(row + j), c, magic, lowest, centred);
         V other = OP(term)(&local, OP(load)(row + j + LANES), c, magic, lowest, centred);
         OP(add_terms)(local.sum, local.low, OP(add)(term, other));
