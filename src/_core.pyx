@@ -19,7 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target,
+    BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target, codes,
     element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, read_code, running_sum, sink,
     soft_sums, source, write_element, xentc_default_float, xentc_forked, xentc_kernels, xentc_openmp_limit,
     xentc_openmp_version, xentc_restore_float, xentc_runtime_start, xentc_usable,
@@ -32,6 +32,7 @@ xentc_runtime_start()
 cdef enum:
     MAX_DIMS = 64                     # NumPy's own limit
     BLOCK_BYTES = 131072              # logits of a block: they stay in the second-level cache between its passes
+    STREAM_BYTES = 1 << 25            # a gradient that no cache will hold until it is read again
     SLICE = 1 << 22                   # elements a thread works through, about 10 ms, before Ctrl-C is looked for
 
 
@@ -176,6 +177,7 @@ cdef class Call:
         if grad is not None:
             rows = self.hold(grad, with_classes, True)
             self.job.grad, self.job.grad_step = floats(rows.view), rows.step
+            self.job.stream = rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.data
         if hess is not None:
             rows = self.hold(hess, with_classes, True)
             self.job.hess, self.job.hess_step = floats(rows.view), rows.step

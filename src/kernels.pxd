@@ -47,6 +47,8 @@ cdef extern from "rows.h" nogil:
         char **rows
         ptrdiff_t step
         element element
+        ptrdiff_t between
+        int stream
     struct pairs:
         double m[1]
         double e[1]
@@ -61,6 +63,10 @@ cdef extern from "rows.h" nogil:
         int class_weight_step
         double keep
         double uniform
+    struct codes:
+        const int64_t *code
+        const double *x
+        const double *slope
     struct soft_sums:
         double loss[1]
         double slope[1]
@@ -73,12 +79,11 @@ cdef extern from "rows.h" nogil:
         void (*pair)(source, int, int, ptrdiff_t, pairs *) noexcept nogil
         void (*pair_binary)(const double *, int, pairs *) noexcept nogil
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
-        void (*target_loss)(const pairs *, const double *, int, int, double *, double *, double *,
-                            double *) noexcept nogil
+        void (*target_loss)(const pairs *, const double *, int, int, double *, double *) noexcept nogil
         void (*focal)(double, const double *, int, double *, double *, double *) noexcept nogil
         void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *,
                           soft_sums *) noexcept nogil
-        void (*gradient)(source, sink, const class_target *, int, ptrdiff_t, const pairs *, const double *,
+        void (*gradient)(source, sink, const class_target *, const codes *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil
         void (*elements)(source, sink, sink, const class_target *, double, const double *, int, ptrdiff_t, const pairs *,
                          const double *, const double *, const double *) noexcept nogil

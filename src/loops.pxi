@@ -35,6 +35,7 @@ cdef struct job:
     char *losses                      # OUT  one a row, contiguous, or NULL
     element loss_element
     view grad                         # OUT  where data is not NULL
+    bint stream                       # it is too large for the caches
     Py_ssize_t grad_step
     view hess                         # OUT  where data is not NULL
     Py_ssize_t hess_step
@@ -212,12 +213,13 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
-    cdef sink none = [NULL, 0, F64]
-    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element]
-    cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element]
+    cdef sink none = [NULL, 0, F64, 0, False]
+    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
+    cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element, 0, False]
     cdef pairs row_pairs
     cdef soft_sums sums
-    cdef double[BLOCK] x_target, rest, p, off, plain, z, lse, scale
+    cdef double[BLOCK] x_target, rest, plain, z, lse, scale
+    cdef codes hot = [t.code, x_target, plain]
     cdef bint binary = j.n_codes != j.n_classes
     cdef bint one_hot = not j.soft and j.uniform == 0
     cdef bint derivatives = j.grad.data != NULL or j.hess.data != NULL
@@ -235,7 +237,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         if one_hot:
             KERNELS.gather(x, t.code, n, x_target)
     if one_hot:
-        KERNELS.target_loss(&row_pairs, x_target, narrow, n, sums.loss, rest, NULL if j.grad.data == NULL else p, off)
+        KERNELS.target_loss(&row_pairs, x_target, narrow, n, sums.loss, rest)
         if j.gamma != 0:
             KERNELS.focal(j.gamma, rest, n, sums.loss, sums.slope, sums.curvature)
         elif derivatives:
@@ -270,14 +272,13 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         finish_derivative(j, n, &hess, sums.loss, &t)
     if j.grad.data == NULL:
         return
-    fill_rows(&j.grad, first, n, grad_rows)
-    if j.gamma == 0 or one_hot:
-        KERNELS.gradient(x, grad, NULL if one_hot else &t.target, n, j.n_classes, &row_pairs, sums.slope, scale)
+    grad.between = fill_rows(&j.grad, first, n, grad_rows)
+    if one_hot:
+        KERNELS.gradient(x, grad, NULL, &hot, n, j.n_classes, &row_pairs, sums.slope, scale)
+    elif j.gamma == 0:
+        KERNELS.gradient(x, grad, &t.target, NULL, n, j.n_classes, &row_pairs, sums.slope, scale)
     else:
         KERNELS.elements(x, grad, none, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature, scale)
-    if one_hot:
-        for i in range(n):
-            write_result(j, &grad, i, t.code[i], (2 * z[i] * lse[i] * p[i] - plain[i] * off[i]) * scale[i])
     finish_derivative(j, n, &grad, sums.loss, &t)
 
 
@@ -286,7 +287,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows
     cdef source x = [rows, 0, j.x.element, 0]
-    cdef sink out = [<char **>rows, 0, F64]
+    cdef sink out = [<char **>rows, 0, F64, 0, False]
     cdef double[BLOCK] value, given, a1, a0, loss, grad, hess, scale
     cdef double smooth
     cdef int i
@@ -330,7 +331,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
-    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element]
+    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, False]
     cdef soft_sums sums
     cdef double[BLOCK] total, lowest, highest, scale
     cdef int i
@@ -385,18 +386,18 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
 cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef row_pointer[BLOCK] rows, out_rows
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
-    cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element]
+    cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef pairs row_pairs
     cdef double[BLOCK] one
     cdef int i
-    fill_rows(&j.grad, first, n, out_rows)
+    out.between = fill_rows(&j.grad, first, n, out_rows)
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
         one[i] = 1
     if j.logs:
         KERNELS.log_softmax(x, out, n, j.n_classes, &row_pairs)
     else:
-        KERNELS.gradient(x, out, NULL, n, j.n_classes, &row_pairs, one, one)
+        KERNELS.gradient(x, out, NULL, NULL, n, j.n_classes, &row_pairs, one, one)
     for i in range(n):
         if isnan(row_pairs.e[i] + row_pairs.sum[i]):
             fill_row(j, &out, i, NAN)

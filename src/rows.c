@@ -181,10 +181,10 @@ static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, str
     (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
 }
 
-static void gradient(struct source x, struct sink out, const struct class_target *target, int n_rows, ptrdiff_t n_classes,
-                     const struct pairs *pairs, const double *slope, const double *scale)
+static void gradient(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                     int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
-    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, n_rows, n_classes, pairs, slope, scale);
+    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, slope, scale);
 }
 
 static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, double *lowest, double *highest)

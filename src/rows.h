@@ -27,6 +27,8 @@ struct sink {
     char *const *rows;
     ptrdiff_t step;
     enum element element;
+    ptrdiff_t between;                            /* as in struct source */
+    int stream;                                   /* too much for the caches: past them, where rows are contiguous */
 };
 
 /* The row pair of each row: m is the largest logit; r the sum of exp(x_j - m) over all classes but one that attains m. Then
@@ -49,6 +51,12 @@ struct class_target {
     double keep, uniform;
 };
 
+/* Integer targets of rows: the class, its logit, and the part of the row's slope that is its alone. */
+struct codes {
+    const int64_t *code;
+    const double *x, *slope;
+};
+
 /* What the soft kernels find out about a row, all summed over its classes with the weights a: the loss, its slope and its
  * curvature (see focal in rows.c), sum a log a, and the smallest element of a dense target. */
 struct soft_sums {
@@ -69,10 +77,9 @@ struct kernels {
 
     void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
 
-    /* loss + rest = (m - x_target) + log1p(r); p and off, where p is not NULL: the probability of the target's class, and
-     * of all others. narrow: enough for float32 results, the rest is 0. */
+    /* loss + rest = (m - x_target) + log1p(r). narrow: enough for float32 results, and no rest. */
     void (*target_loss)(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss /* OUT */,
-                        double *rest /* OUT */, double *p /* OUT */, double *off /* OUT */);
+                        double *rest /* OUT */);
 
     /* Row losses into (1 - p)^gamma * loss, with their slope and curvature. */
     void (*focal)(double gamma, const double *rest, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
@@ -82,10 +89,10 @@ struct kernels {
     void (*soft_loss)(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
                       const struct pairs *pairs, struct soft_sums *sums /* OUT */);
 
-    /* out_c = scale * (slope * softmax_c - a_c), with a of 0 where target is NULL; this and all below are float64 results
-     * for float64 logits, else float32. */
-    void (*gradient)(struct source x, struct sink out, const struct class_target *target, int n_rows, ptrdiff_t n_classes,
-                     const struct pairs *pairs, const double *slope, const double *scale);
+    /* out_c = scale * (slope * softmax_c - a_c): a is that of the target, or the slope of the code at its class, or 0 where
+     * both are NULL. This and all below are float64 results for float64 logits, else float32. */
+    void (*gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes, int n_rows,
+                     ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale);
 
     /* Gradient and diagonal of the Hessian with a focal factor; the rows of either may be NULL. z: the weight of
      * logsumexp^2, whose 2 z logsumexp is already in the slope. */

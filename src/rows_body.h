@@ -391,95 +391,155 @@ INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double
     }
 }
 
-INLINE V OP(share)(V x, V centre, V magic, V lowest, V fraction)
+/* The same in the logits' type, for one row in all lanes, or for a row a lane. */
+struct OP(factors) {
+    V c, magic, lowest, fraction;
+};
+
+INLINE struct OP(factors) OP(factors_of_row)(const struct OP(shares) *shares, int i)
 {
-    return OP(mul)(OP(exp)(OP(sub)(x, centre), magic, lowest), fraction);
+    return (struct OP(factors)){OP(set)((C)shares->c[i]), OP(set)(OP(MAGIC) + (C)shares->index[i]),
+                                OP(set)((C)(shares->index[i] * -0x1.62e42fefa39efp-1)), OP(set)((C)shares->fraction[i])};
 }
 
-/* LANES rows of few classes together, into rows of neighbouring classes. */
-static void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const struct OP(shares) *shares,
-                             int first)
+INLINE struct OP(factors) OP(factors_of_rows)(const struct OP(shares) *shares, int first)
 {
-    enum { QUAD = 16 / sizeof(C) };
-    C tile[FEW * LANES], c[LANES], magic[LANES], lowest[LANES], fraction[LANES];
-    OP(pack_few)(group, n_classes, tile);
+    C c[LANES], magic[LANES], lowest[LANES], fraction[LANES];
     for (int i = 0; i < LANES; i++) {
         c[i] = (C)shares->c[first + i];
         magic[i] = OP(MAGIC) + (C)shares->index[first + i];
         lowest[i] = (C)(shares->index[first + i] * -0x1.62e42fefa39efp-1);
         fraction[i] = (C)shares->fraction[first + i];
     }
-    V centres = OP(load)(c), magics = OP(load)(magic), all_lowest = OP(load)(lowest), fractions = OP(load)(fraction);
-    for (ptrdiff_t j = 0; j < n_classes; j++) {
-        V value = OP(share)(OP(load)(tile + j * LANES), centres, magics, all_lowest, fractions);
-        OP(store)(tile + j * LANES, value);
-    }
-    if (n_classes < QUAD) {
+    return (struct OP(factors)){OP(load)(c), OP(load)(magic), OP(load)(lowest), OP(load)(fraction)};
+}
+
+INLINE V OP(share)(V x, const struct OP(factors) *of)
+{
+    return OP(mul)(OP(exp)(OP(sub)(x, of->c), of->magic, of->lowest), of->fraction);
+}
+
+/* LANES rows of few classes together, into rows of neighbouring classes. */
+INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t between, ptrdiff_t n_classes,
+                             const struct OP(factors) *factors)
+{
+    enum { QUAD = 16 / sizeof(C) };
+    C tile[FEW * LANES];
+    OP(pack_few)(group, n_classes, tile);
+    for (ptrdiff_t j = 0; j < n_classes; j++)
+        OP(store)(tile + j * LANES, OP(share)(OP(load)(tile + j * LANES), factors));
+    if (n_classes == 2 && between == 2 * sizeof(C)) {
+        V pairs[2] = {OP(load)(tile), OP(load)(tile + LANES)};
+        OP(unpairs)(pairs, (C *)(void *)out[0]);
+    } else if (n_classes < QUAD)
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)
                 memcpy(out[i] + j * (ptrdiff_t)sizeof(C), tile + j * LANES + i, sizeof(C));
-        return;
-    }
-    for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
-        ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;
-        V columns[QUAD];
-        for (int q = 0; q < QUAD; q++)
-            columns[q] = OP(load)(tile + (at + q) * LANES);
-        OP(uncolumns)(columns, at * (ptrdiff_t)sizeof(C), out);
-    }
+    else
+        for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
+            ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;      /* the last ones overlap */
+            V columns[QUAD];
+            for (int q = 0; q < QUAD; q++)
+                columns[q] = OP(load)(tile + (at + q) * LANES);
+            OP(uncolumns)(columns, at * (ptrdiff_t)sizeof(C), out);
+        }
 }
 
-/* n classes of one row; weights, where not NULL, are subtracted times scale. */
-INLINE void OP(gradient_part)(const C *row, int n, const struct OP(shares) *shares, int i, const double *weights,
-                              double scale, C *result)
+/* n classes of one row; weights, where not NULL, are subtracted times scale. stream: past the caches. */
+INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const double *weights,
+                              double scale, int stream, C *result)
 {
-    V centre = OP(set)((C)shares->c[i]), magic = OP(set)(OP(MAGIC) + (C)shares->index[i]);
-    V lowest = OP(set)((C)(shares->index[i] * -0x1.62e42fefa39efp-1)), fraction = OP(set)((C)shares->fraction[i]);
-    for (int j = 0; j < n; j += LANES) {
-        int part = n - j < LANES ? n - j : LANES;
-        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
-        V value = OP(share)(x, centre, magic, lowest, fraction);
+    ptrdiff_t j = 0, part;
+    for (; j < n; j += part) {
+        ptrdiff_t after = (ptrdiff_t)((uintptr_t)(result + j) % 64 / sizeof(C));
+        part = n - j < LANES ? n - j : LANES;
+        if (stream && part > LANES - after)
+            part = LANES - after;                 /* up to where the stream can begin */
+        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 0), value = OP(share)(x, factors);
         if (weights) {
             C share[LANES];
             for (int l = 0; l < part; l++)
                 share[l] = (C)(weights[j + l] * scale);
-            value = OP(sub)(value, OP(load_part)(share, part, 0));
+            value = OP(sub)(value, OP(load_part)(share, (int)part, 0));
         }
-        if (part == LANES)
-            OP(store)(result + j, value);
+        if (part < LANES)
+            OP(store_part)(result + j, (int)part, value);
+        else if (stream)
+            OP(stream)(result + j, value);
         else
-            OP(store_part)(result + j, part, value);
+            OP(store)(result + j, value);
     }
 }
 
-static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, int n_rows,
-                         ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+/* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
+ * is not, its probability is at most 1/2, and nothing cancels. */
+static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, int n_rows, const struct pairs *pairs,
+                                  const struct OP(shares) *shares, const double *slope, const double *scale)
+{
+    for (int first = 0; first < n_rows; first += LANES) {
+        C x[LANES];
+        int all = n_rows - first < LANES ? n_rows - first : LANES;
+        for (int i = 0; i < LANES; i++)
+            x[i] = (C)codes->x[i < all ? first + i : first];
+        struct OP(factors) factors = OP(factors_of_rows)(shares, first);
+        V of_target = OP(share)(OP(load)(x), &factors);
+        for (int h = 0; 8 * h < all; h++) {
+            int i = first + 8 * h, n = at_most_8(n_rows - i);
+            f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
+            f64x8 scales = load_part_f64(scale + i, n, 0), own = load_part_f64(codes->slope + i, n, 0);
+            f64x8 more = sub_f64(load_part_f64(slope + i, n, 0), own);
+            f64x8 of_e = mul_f64(more, mul_f64(load_part_f64(pairs->e + i, n, 1), inverse));
+            f64x8 of_largest = fnma_f64(own, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), of_e);
+            f64x8 of_other = fnma_f64(own, scales, WIDEN(of_target, h));
+            i64x8 largest = equal_f64(load_part_f64(pairs->m + i, n, 0), load_part_f64(codes->x + i, n, 1));
+            double entries[8];
+            store_f64(entries, choose_f64(largest, mul_f64(of_largest, scales), of_other));
+            for (int j = 0; j < n; j++)
+                write_element(out.rows[i + j] + codes->code[i + j] * out.step, out.element, (C)entries[j]);
+        }
+    }
+}
+
+static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                         int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
     struct OP(shares) shares;
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
-    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), first_row = 0;
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && !target && OP(direct)(x), i = 0;
     if (n_classes <= FEW && !target && in_place)
-        for (; first_row + LANES <= n_rows; first_row += LANES) {
+        for (; i + LANES <= n_rows; i += LANES) {
             struct source group = x;
-            group.rows += first_row;
-            OP(gradient_few)(group, out.rows + first_row, n_classes, &shares, first_row);
+            group.rows += i;
+            struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
+            OP(gradient_few)(group, out.rows + i, out.between, n_classes, &factors);
         }
-    for (int i = first_row; i < n_rows; i++)
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            C x_copy[TILE], out_copy[TILE];
-            double weights[TILE];
-            const C *row = OP(contiguous)(x, i, first, n, x_copy);
-            C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
-            if (target) {
-                target_weights(target, i, first, n, weights, NULL);
-                OP(gradient_part)(row, n, &shares, i, weights, scale[i], result);
-            } else
-                OP(gradient_part)(row, n, &shares, i, NULL, 0, result);
-            if (!in_place)
-                for (int j = 0; j < n; j++)
-                    write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
-        }
+    for (; i < n_rows; i++) {
+        struct OP(factors) factors = OP(factors_of_row)(&shares, i);
+        if (whole && out.stream)
+            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 0, 1, (C *)(void *)out.rows[i]);
+        else if (whole)
+            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 0, 0, (C *)(void *)out.rows[i]);
+        else
+            for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+                int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+                C x_copy[TILE], out_copy[TILE];
+                double weights[TILE];
+                const C *row = OP(contiguous)(x, i, first, n, x_copy);
+                C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
+                if (target) {
+                    target_weights(target, i, first, n, weights, NULL);
+                    OP(gradient_part)(row, n, &factors, weights, scale[i], 0, result);
+                } else
+                    OP(gradient_part)(row, n, &factors, NULL, 0, 0, result);
+                if (!in_place)
+                    for (int j = 0; j < n; j++)
+                        write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
+            }
+    }
+    if (out.stream)
+        stream_end();
+    if (codes)
+        OP(gradient_of_codes)(out, codes, n_rows, pairs, &shares, slope, scale);
 }
 
 #undef LANES

@@ -169,15 +169,13 @@ static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
     }
 }
 
-static void target_loss(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss, double *rest,
-                        double *p, double *off)
+static void target_loss(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss, double *rest)
 {
-    const f64x8 zero = set_f64(0), one = set_f64(1);
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
         f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0);
         if (narrow) {
-            f64x8 margin = choose_f64(equal_f64(m, x), zero, sub_f64(m, x));
+            f64x8 margin = choose_f64(equal_f64(m, x), set_f64(0), sub_f64(m, x));
             f64x8 tail = log1p_short(load_part_f64(pairs->sum + i, n, 0), load_part_f64(pairs->e + i, n, 1));
             store_part_f64(loss + i, n, add_f64(margin, tail));
         } else {
@@ -185,18 +183,6 @@ static void target_loss(const struct pairs *pairs, const double *x_target, int n
             store_part_f64(loss + i, n, class_loss(m, x, tail, low, &remainder));
             store_part_f64(rest + i, n, remainder);
         }
-        if (!p)
-            continue;
-        /* The sum is what others have where the target is the largest; where it is not, p <= 1/2 and 1 - p loses nothing. */
-        f64x8 total_low, total = total_of(pairs, i, n, &total_low), inverse = inverse_of(total, total_low);
-        f64x8 margin_low, margin = two_sum(x, sub_f64(zero, m), &margin_low), e = exp_full(margin);
-        i64x8 largest = equal_f64(m, x);
-        e = choose_f64(less_f64(set_f64(-INFINITY), x), fma_f64(e, margin_low, e), zero);
-        e = choose_f64(largest, one, e);
-        f64x8 of_target = mul_f64(e, mul_f64(load_part_f64(pairs->e + i, n, 1), inverse));
-        f64x8 of_others = choose_f64(largest, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), sub_f64(one, of_target));
-        store_part_f64(p + i, n, of_target);
-        store_part_f64(off + i, n, of_others);
     }
 }
 

@@ -87,7 +87,8 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
 #define FNMA_f32(a, b, c) FMA_f32(-(a), b, c)
 #endif
 
-/* Of two registers: the lower and the upper half of each 16 bytes, in turn; and all even, all odd lanes. */
+/* Of two registers: the lower and the upper half of each 16 bytes, in turn; all even, all odd lanes; and
+ * their first and their second halves in turn. */
 #if WIDTH == 64
 #define LOW_f64(a, b) (f64_register)_mm512_unpacklo_pd((__m512d)(a), (__m512d)(b))
 #define HIGH_f64(a, b) (f64_register)_mm512_unpackhi_pd((__m512d)(a), (__m512d)(b))
@@ -95,6 +96,10 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
 #define HIGH_f32(a, b) (f32_register)_mm512_unpackhi_ps((__m512)(a), (__m512)(b))
 #define EVEN_f64(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
 #define ODD_f64(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
+#define FIRST_f64(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define SECOND_f64(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define FIRST_f32(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define SECOND_f32(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #define EVEN_f32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
 #define ODD_f32(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 #elif WIDTH == 32
@@ -104,6 +109,10 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
 #define HIGH_f32(a, b) (f32_register)_mm256_unpackhi_ps((__m256)(a), (__m256)(b))
 #define EVEN_f64(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
 #define ODD_f64(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#define FIRST_f64(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define SECOND_f64(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define FIRST_f32(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define SECOND_f32(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #define EVEN_f32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
 #define ODD_f32(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
 #else
@@ -113,6 +122,10 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
 #define HIGH_f32(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #define EVEN_f64(a, b) LOW_f64(a, b)
 #define ODD_f64(a, b) HIGH_f64(a, b)
+#define FIRST_f64(a, b) LOW_f64(a, b)
+#define SECOND_f64(a, b) HIGH_f64(a, b)
+#define FIRST_f32(a, b) LOW_f32(a, b)
+#define SECOND_f32(a, b) HIGH_f32(a, b)
 #define EVEN_f32(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
 #define ODD_f32(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
 #endif
@@ -305,7 +318,7 @@ INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows
         store_pieces(as_f64(columns[q]), rows[q] + offset, rows[q + 4] + offset, rows[q + 8] + offset, rows[q + 12] + offset);
 }
 
-/* Pairs that lie one after the other into their first and their second elements. */
+/* Pairs that lie one after the other into their first and their second elements, and back. */
 #define DEFINE_PAIRS(T, C, V)                                                                                      \
     INLINE void pairs_##T(const C *p, V out[2])                                                                    \
     {                                                                                                              \
@@ -315,9 +328,33 @@ INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows
             out[0].r[i] = EVEN_##T(a[2 * i], a[2 * i + 1]);                                                        \
             out[1].r[i] = ODD_##T(a[2 * i], a[2 * i + 1]);                                                         \
         }                                                                                                          \
+    }                                                                                                              \
+    INLINE void unpairs_##T(const V in[2], C *p)                                                                   \
+    {                                                                                                              \
+        T##_register a[2 * REGISTERS];                                                                             \
+        EACH_REGISTER {                                                                                            \
+            a[2 * i] = FIRST_##T(in[0].r[i], in[1].r[i]);                                                          \
+            a[2 * i + 1] = SECOND_##T(in[0].r[i], in[1].r[i]);                                                     \
+        }                                                                                                          \
+        memcpy(p, a, sizeof a);                                                                                    \
     }
 DEFINE_PAIRS(f64, double, f64x8)
 DEFINE_PAIRS(f32, float, f32x16)
+
+/* A store past the caches to an address that 64 divides, and what must follow the last one. */
+#if WIDTH == 64
+INLINE void stream_f64(double *p, f64x8 v) { _mm512_stream_pd(p, (__m512d)v.r[0]); }
+INLINE void stream_f32(float *p, f32x16 v) { _mm512_stream_ps(p, (__m512)v.r[0]); }
+INLINE void stream_end(void) { _mm_sfence(); }
+#elif WIDTH == 32
+INLINE void stream_f64(double *p, f64x8 v) { EACH_REGISTER _mm256_stream_pd(p + 4 * i, (__m256d)v.r[i]); }
+INLINE void stream_f32(float *p, f32x16 v) { EACH_REGISTER _mm256_stream_ps(p + 8 * i, (__m256)v.r[i]); }
+INLINE void stream_end(void) { _mm_sfence(); }
+#else
+INLINE void stream_f64(double *p, f64x8 v) { store_f64(p, v); }
+INLINE void stream_f32(float *p, f32x16 v) { store_f32(p, v); }
+INLINE void stream_end(void) { }
+#endif
 
 /* Each lane as the float32 nearest to it. */
 INLINE f64x8 single_f64(f64x8 a)

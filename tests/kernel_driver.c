@@ -34,17 +34,18 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             ones[i] = 1;
         }
         struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes};
-        struct sink out_rows = {results, (ptrdiff_t)size, element};
+        struct sink out_rows = {results, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, first > 0};
+        struct codes codes = {zeros, x_target, ones};
         struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, 0.9, 0.01};
         struct soft_sums sums;
         struct pairs pairs;
         kernels->gather(x, zeros, n, x_target);
         kernels->pair(x, first > 0, n, n_classes, &pairs);
-        kernels->target_loss(&pairs, x_target, first == 0, n, loss, rest, hess, off);
-        kernels->gradient(x, out_rows, NULL, n, n_classes, &pairs, ones, scale);
+        kernels->target_loss(&pairs, x_target, first == 0, n, loss, rest);
+        kernels->gradient(x, out_rows, NULL, &codes, n, n_classes, &pairs, ones, scale);
         for (int i = 0; i < n; i++) {
-            double values[4] = {pairs.m[i], pairs.sum[i] / pairs.e[i], loss[i], off[i]};
-            for (int j = 0; j < 4; j++)
+            double values[3] = {pairs.m[i], pairs.sum[i] / pairs.e[i], loss[i]};
+            for (int j = 0; j < 3; j++)
                 if (values[j] != values[j])
                     values[j] = 0;                /* a NaN's bits are the loops' business */
             fwrite(values, sizeof values, 1, stdout);
@@ -52,7 +53,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 fwrite(results[i], row_bytes, 1, stdout);
         }
         kernels->soft_loss(x, &target, 2.5, n, n_classes, &pairs, &sums);
-        kernels->elements(x, (struct sink){NULL, 0, F64}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
+        kernels->elements(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
                           sums.curvature, scale);
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
