@@ -99,8 +99,8 @@ cdef extern from "rows.h" nogil:
         void (*range)(source, int, ptrdiff_t, double *, double *, double *) noexcept nogil
         void (*minus_log)(const double *, const unsigned char *, double, ptrdiff_t, double *) noexcept nogil
         int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil
-        void (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
-                       running_sum *) noexcept nogil
+        int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
+                      running_sum *) noexcept nogil
         void (*elementary)(int, const double *, ptrdiff_t, double *) noexcept nogil
     const kernels **xentc_kernels
     int xentc_usable(const kernels *)

@@ -153,9 +153,9 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
         t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows)]
 
 
-cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
+cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
                       gathered *g) noexcept nogil:
-    # Row losses in their own precision into the sums and, weighted, into the output.
+    # Row losses in their own precision into the sums and, weighted, into the output. Whether some are NaN.
     cdef int i
     cdef char *out = NULL
     cdef const double *weight = NULL
@@ -166,7 +166,7 @@ cdef void finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
         for i in range(n):
             if t.ignored[i]:
                 loss[i] = 0
-    KERNELS.finish(loss, weight, t.share, n, j.loss_element, out, &g.total, &g.total_weight)
+    return KERNELS.finish(loss, weight, t.share, n, j.loss_element, out, &g.total, &g.total_weight)
 
 
 cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale) noexcept nogil:
@@ -186,10 +186,12 @@ cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept 
         write_element(out.rows[i] + c * out.step, out.element, value)
 
 
-cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss,
+cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss, bint undefined,
                             const rows_of_target *t) noexcept nogil:
-    # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN.
+    # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN; where there are none of either, no more.
     cdef int i
+    if t.neutral and not undefined and j.denominator != 0:
+        return
     for i in range(n):
         if j.denominator == 0 or (not t.neutral and t.ignored[i]):
             fill_row(j, out, i, 0)
@@ -224,6 +226,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint one_hot = not j.soft and j.uniform == 0
     cdef bint derivatives = j.grad.data != NULL or j.hess.data != NULL
     cdef bint narrow = j.loss_element == F32 and j.gamma == 0
+    cdef bint undefined
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
     if binary:
@@ -262,14 +265,14 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
             sums.loss[i] += z[i] * lse[i] * lse[i]
             if derivatives:
                 sums.slope[i] += 2 * z[i] * lse[i]
-    finish_rows(j, first, n, sums.loss, &t, g)
+    undefined = finish_rows(j, first, n, sums.loss, &t, g)
     if not derivatives:
         return
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
         fill_rows(&j.hess, first, n, hess_rows)
         KERNELS.elements(x, none, hess, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature, scale)
-        finish_derivative(j, n, &hess, sums.loss, &t)
+        finish_derivative(j, n, &hess, sums.loss, undefined, &t)
     if j.grad.data == NULL:
         return
     grad.between = fill_rows(&j.grad, first, n, grad_rows)
@@ -279,7 +282,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         KERNELS.gradient(x, grad, &t.target, NULL, n, j.n_classes, &row_pairs, sums.slope, scale)
     else:
         KERNELS.elements(x, grad, none, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature, scale)
-    finish_derivative(j, n, &grad, sums.loss, &t)
+    finish_derivative(j, n, &grad, sums.loss, undefined, &t)
 
 
 cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -290,6 +293,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     cdef sink out = [<char **>rows, 0, F64, 0, False]
     cdef double[BLOCK] value, given, a1, a0, loss, grad, hess, scale
     cdef double smooth
+    cdef bint undefined
     cdef int i
     fill_rows(&j.target, first, n, t.rows)
     KERNELS.gather([t.rows, 0, j.target.element, 0], FIRST_CLASS, n, given)
@@ -310,20 +314,20 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
         KERNELS.bernoulli(value, a1, a0, j.eps, n, loss, grad)
     else:
         KERNELS.binary(value, a1, a0, j.gamma, n, loss, grad, hess)
-    finish_rows(j, first, n, loss, &t, g)
+    undefined = finish_rows(j, first, n, loss, &t, g)
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
         out.element = j.hess.element
         fill_rows(&j.hess, first, n, rows)
         for i in range(n):
             write_result(j, &out, i, 0, hess[i] * scale[i])
-        finish_derivative(j, n, &out, loss, &t)
+        finish_derivative(j, n, &out, loss, undefined, &t)
     if j.grad.data != NULL:
         out.element = j.grad.element
         fill_rows(&j.grad, first, n, rows)
         for i in range(n):
             write_result(j, &out, i, 0, grad[i] * scale[i])
-        finish_derivative(j, n, &out, loss, &t)
+        finish_derivative(j, n, &out, loss, undefined, &t)
 
 
 cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -334,6 +338,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, False]
     cdef soft_sums sums
     cdef double[BLOCK] total, lowest, highest, scale
+    cdef bint undefined
     cdef int i
     load_target(j, first, n, False, &t, g)
     KERNELS.range(x, n, j.n_classes, total, lowest, highest)
@@ -346,13 +351,13 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
             g.bad_row = min(g.bad_row, first + i)
         if isnan(total[i]):
             sums.loss[i] = NAN
-    finish_rows(j, first, n, sums.loss, &t, g)
+    undefined = finish_rows(j, first, n, sums.loss, &t, g)
     if j.grad.data == NULL:
         return
     set_scale(j, n, &t, scale)
     fill_rows(&j.grad, first, n, grad_rows)
     KERNELS.proba_gradient(x, grad, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, sums.slope, scale)
-    finish_derivative(j, n, &grad, sums.loss, &t)
+    finish_derivative(j, n, &grad, sums.loss, undefined, &t)
 
 
 cdef bint has_nan(const job *j, const char *row) noexcept nogil:

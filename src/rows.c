@@ -207,8 +207,8 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum,
     }
 }
 
-/* Eight values at once; what is left of a value below the last bin, and what is not below 2^20, goes to the chunks. */
-INLINE void add_values(struct running_sum *sum, f64x8 value)
+/* Eight values at once into bins; what is left of a value below the last bin, and what is not below 2^20, to the chunks. */
+INLINE void add_values(f64x8 bin[BINS], f64x8 value, struct exact_sum *exact)
 {
     i64x8 small = less_f64(abs_f64(value), set_f64(1 << -LEAST_OF_BINS));
     f64x8 rest = choose_f64(small, value, set_f64(0));
@@ -216,7 +216,7 @@ INLINE void add_values(struct running_sum *sum, f64x8 value)
         f64x8 magic = set_f64(0x1.8p52 * (b == 0 ? 0x1p-20 : b == 1 ? 0x1p-60 : 0x1p-100));
         f64x8 part = sub_f64(add_f64(rest, magic), magic);
         rest = sub_f64(rest, part);
-        store_f64(sum->bin[b], add_f64(load_f64(sum->bin[b]), part));
+        bin[b] = add_f64(bin[b], part);
     }
     rest = choose_f64(small, rest, value);
     i64x8 none = equal_f64(rest, set_f64(0));
@@ -226,33 +226,52 @@ INLINE void add_values(struct running_sum *sum, f64x8 value)
         store_f64(left, rest);
         for (int l = 0; l < 8; l++)
             if (left[l] != 0)
-                exact_add(&sum->exact, left[l]);
+                exact_add(exact, left[l]);
     }
-    if (++sum->pending >= FLUSH_AFTER)
-        exact_flush(sum);
 }
 
-static void finish(double *loss, const double *weight, const double *share, int n_all, enum element element, char *out,
-                   struct running_sum *total, struct running_sum *total_share)
+INLINE void open_bins(struct running_sum *sum, int vectors, f64x8 bin[BINS])
+{
+    if (sum->pending + vectors > FLUSH_AFTER)
+        exact_flush(sum);
+    sum->pending += vectors;
+    for (int b = 0; b < BINS; b++)
+        bin[b] = load_f64(sum->bin[b]);
+}
+
+INLINE void close_bins(struct running_sum *sum, const f64x8 bin[BINS])
+{
+    for (int b = 0; b < BINS; b++)
+        store_f64(sum->bin[b], bin[b]);
+}
+
+static int finish(double *loss, const double *weight, const double *share, int n_all, enum element element, char *out,
+                  struct running_sum *total, struct running_sum *total_share)
 {
     const f64x8 zero = set_f64(0);
+    f64x8 bins[BINS], share_bins[BINS];
+    i64x8 undefined = equal_f64(zero, set_f64(1));
+    open_bins(total, n_all / 4 + 2, bins);
+    open_bins(total_share, n_all / 8 + 1, share_bins);
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
-        f64x8 value = load_part_f64(loss + i, n, 0), low = zero;
+        f64x8 value = load_part_f64(loss + i, n, 0);
         if (element != F64)
             value = single_f64(value);
-        value = choose_f64(equal_f64(value, value), value, set_f64(NAN));
+        i64x8 defined = equal_f64(value, value);
+        EACH_REGISTER undefined.r[i] |= ~defined.r[i];
+        value = choose_f64(defined, value, set_f64(NAN));
         store_part_f64(loss + i, n, value);
         if (weight) {
             f64x8 w = load_part_f64(weight + i, n, 0), product = mul_f64(w, value);
             i64x8 counts = less_f64(abs_f64(product), set_f64(INFINITY)), none = equal_f64(w, zero);
-            low = choose_f64(counts, fma_f64(w, value, sub_f64(zero, product)), zero);
+            f64x8 low = choose_f64(counts, fma_f64(w, value, sub_f64(zero, product)), zero);
             /* 0 * inf is 0 here, but a NaN stays one. */
-            value = choose_f64(none, choose_f64(equal_f64(value, value), zero, value), product);
-            add_values(total, choose_f64(none, zero, low));
-            add_values(total_share, load_part_f64(share + i, n, 0));
+            value = choose_f64(none, choose_f64(defined, zero, value), product);
+            add_values(bins, choose_f64(none, zero, low), &total->exact);
+            add_values(share_bins, load_part_f64(share + i, n, 0), &total_share->exact);
         }
-        add_values(total, value);
+        add_values(bins, value, &total->exact);
         if (out) {
             double values[8];
             store_f64(values, value);
@@ -260,8 +279,11 @@ static void finish(double *loss, const double *weight, const double *share, int 
                 write_element(out + (i + j) * (element == F64 ? 8 : 4), element, values[j]);
         }
     }
+    close_bins(total, bins);
+    close_bins(total_share, share_bins);
     if (!weight)
         total_share->ones += n_all;
+    return any_f64(undefined);
 }
 
 static void elementary(int function, const double *x, ptrdiff_t n, double *out)

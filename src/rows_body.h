@@ -368,7 +368,7 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
 /* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction: the index takes the power of two of the scale over the sum,
  * so that neither factor can underflow where the product does not. */
 struct OP(shares) {
-    double c[BLOCK], index[BLOCK], fraction[BLOCK];
+    double c[BLOCK], magic[BLOCK], lowest[BLOCK], fraction[BLOCK];
 };
 
 INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale,
@@ -387,7 +387,8 @@ INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double
         store_part_f64(shares->fraction + i, n, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
         store_part_f64(shares->c + i, n, OP(centre)(m));
         f64x8 index = sub_f64(add_f64(power, OP(index)(m)), sub_f64(size, set_f64(OP(GUARD))));
-        store_part_f64(shares->index + i, n, index);
+        store_part_f64(shares->magic + i, n, add_f64(set_f64(OP(MAGIC)), index));
+        store_part_f64(shares->lowest + i, n, lowest_f64(index));
     }
 }
 
@@ -398,20 +399,14 @@ struct OP(factors) {
 
 INLINE struct OP(factors) OP(factors_of_row)(const struct OP(shares) *shares, int i)
 {
-    return (struct OP(factors)){OP(set)((C)shares->c[i]), OP(set)(OP(MAGIC) + (C)shares->index[i]),
-                                OP(set)((C)(shares->index[i] * -0x1.62e42fefa39efp-1)), OP(set)((C)shares->fraction[i])};
+    return (struct OP(factors)){OP(set)((C)shares->c[i]), OP(set)((C)shares->magic[i]), OP(set)((C)shares->lowest[i]),
+                                OP(set)((C)shares->fraction[i])};
 }
 
-INLINE struct OP(factors) OP(factors_of_rows)(const struct OP(shares) *shares, int first)
+INLINE struct OP(factors) OP(factors_of_rows)(const struct OP(shares) *shares, int i)
 {
-    C c[LANES], magic[LANES], lowest[LANES], fraction[LANES];
-    for (int i = 0; i < LANES; i++) {
-        c[i] = (C)shares->c[first + i];
-        magic[i] = OP(MAGIC) + (C)shares->index[first + i];
-        lowest[i] = (C)(shares->index[first + i] * -0x1.62e42fefa39efp-1);
-        fraction[i] = (C)shares->fraction[first + i];
-    }
-    return (struct OP(factors)){OP(load)(c), OP(load)(magic), OP(load)(lowest), OP(load)(fraction)};
+    return (struct OP(factors)){OP(narrow)(shares->c + i), OP(narrow)(shares->magic + i), OP(narrow)(shares->lowest + i),
+                                OP(narrow)(shares->fraction + i)};
 }
 
 INLINE V OP(share)(V x, const struct OP(factors) *of)
@@ -477,12 +472,9 @@ static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, in
                                   const struct OP(shares) *shares, const double *slope, const double *scale)
 {
     for (int first = 0; first < n_rows; first += LANES) {
-        C x[LANES];
         int all = n_rows - first < LANES ? n_rows - first : LANES;
-        for (int i = 0; i < LANES; i++)
-            x[i] = (C)codes->x[i < all ? first + i : first];
         struct OP(factors) factors = OP(factors_of_rows)(shares, first);
-        V of_target = OP(share)(OP(load)(x), &factors);
+        V of_target = OP(share)(OP(narrow)(codes->x + first), &factors);
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
             f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
@@ -494,8 +486,14 @@ static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, in
             i64x8 largest = equal_f64(load_part_f64(pairs->m + i, n, 0), load_part_f64(codes->x + i, n, 1));
             double entries[8];
             store_f64(entries, choose_f64(largest, mul_f64(of_largest, scales), of_other));
-            for (int j = 0; j < n; j++)
-                write_element(out.rows[i + j] + codes->code[i + j] * out.step, out.element, (C)entries[j]);
+            for (int j = 0; j < n; j++) {
+                char *place = out.rows[i + j] + codes->code[i + j] * out.step;
+                C entry = (C)entries[j];
+                if (out.element == OP(ELEMENT))
+                    memcpy(place, &entry, sizeof entry);
+                else
+                    write_element(place, out.element, entry);
+            }
         }
     }
 }

@@ -393,6 +393,32 @@ INLINE f64x8 widen_f32(f32x16 a, int half)
     return v;
 }
 
+/* As many float64 as there are lanes, in the lanes' type. */
+INLINE f64x8 narrow_f64(const double *p)
+{
+    return load_f64(p);
+}
+
+INLINE f32x16 narrow_f32(const double *p)
+{
+    f64x8 a = load_f64(p), b = load_f64(p + 8);
+    f32x16 v;
+#if WIDTH == 64
+    v.r[0] = (f32_register)_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)a.r[0])),
+                                              _mm512_cvtpd_ps((__m512d)b.r[0]), 1);
+#elif WIDTH == 32
+    v.r[0] = (f32_register)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)a.r[1]), _mm256_cvtpd_ps((__m256d)a.r[0]));
+    v.r[1] = (f32_register)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)b.r[1]), _mm256_cvtpd_ps((__m256d)b.r[0]));
+#else
+    for (int i = 0; i < 4; i++) {
+        const f64x8 *half = i < 2 ? &a : &b;
+        f64_register low = half->r[2 * (i & 1)], high = half->r[2 * (i & 1) + 1];
+        v.r[i] = (f32_register){(float)low[0], (float)low[1], (float)high[0], (float)high[1]};
+    }
+#endif
+    return v;
+}
+
 /* a + b = sum + error, exactly (Knuth 1969). */
 INLINE f64x8 two_sum(f64x8 a, f64x8 b, f64x8 *error)
 {
