@@ -13,16 +13,16 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffe
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, NAN, fabs, isfinite, isinf, isnan
+from libc.math cimport INFINITY, NAN, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION, class_target, codes,
-    element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, read_code, running_sum, sink,
-    soft_sums, source, write_element, xentc_default_float, xentc_forked, xentc_kernels, xentc_openmp_limit,
-    xentc_openmp_version, xentc_restore_float, xentc_runtime_start, xentc_usable,
+    BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION,
+    class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, read_code,
+    running_sum, sink, soft_sums, source, value_range, write_element, xentc_default_float, xentc_forked, xentc_kernels,
+    xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -291,7 +291,9 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
     call.set_outputs(losses, None, None, False, 1)
     call.job.eps, call.job.tolerance = eps, tolerance
     run(log_loss_block, &call.job, n_threads, state, &g)
-    return g.lowest, g.highest, not g.not_finite, not g.sums_differ, (-1 if g.bad_row == call.job.n_rows else g.bad_row)
+    bad_row = -1 if g.bad_row == call.job.n_rows else g.bad_row
+    sums_to_one = call.job.n_classes == 1 or not g.range.sums_differ
+    return g.range.lowest, g.range.highest, not g.range.not_finite, sums_to_one, bad_row
 
 
 def elementary(int function, double[::1] x, double[::1] out):

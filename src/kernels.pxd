@@ -67,6 +67,11 @@ cdef extern from "rows.h" nogil:
         const int64_t *code
         const double *x
         const double *slope
+    struct value_range "range":
+        double lowest
+        double highest
+        int not_finite
+        int sums_differ
     struct soft_sums:
         double loss[1]
         double slope[1]
@@ -96,8 +101,8 @@ cdef extern from "rows.h" nogil:
                            soft_sums *) noexcept nogil
         void (*proba_gradient)(source, sink, const class_target *, int, double, const double *, int, int, ptrdiff_t,
                                const double *, const double *) noexcept nogil
-        void (*range)(source, int, ptrdiff_t, double *, double *, double *) noexcept nogil
-        void (*minus_log)(const double *, const unsigned char *, double, ptrdiff_t, double *) noexcept nogil
+        void (*range)(source, int, ptrdiff_t, double, double *, value_range *) noexcept nogil
+        void (*minus_log)(const double *, const int64_t *, double, ptrdiff_t, double *) noexcept nogil
         int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil
         int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
                       running_sum *) noexcept nogil

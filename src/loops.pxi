@@ -46,10 +46,7 @@ cdef struct gathered:
     running_sum total_weight
     Py_ssize_t bad_row                # the first row with an invalid target, or n_rows
     Py_ssize_t bad_proba              # the first row with a probability outside [0, 1], or n_rows
-    double lowest                     # of the probabilities
-    double highest
-    bint not_finite
-    bint sums_differ                  # some row's probabilities do not sum to one
+    value_range range                 # of the probabilities
 
 
 ctypedef void (*block_loop)(const job *, Py_ssize_t, int, gathered *) noexcept nogil
@@ -337,14 +334,22 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, False]
     cdef soft_sums sums
-    cdef double[BLOCK] total, lowest, highest, scale
+    cdef double[BLOCK] total, scale
+    cdef value_range one_row, all_values = [INFINITY, -INFINITY, False, False]
     cdef bint undefined
     cdef int i
     load_target(j, first, n, False, &t, g)
-    KERNELS.range(x, n, j.n_classes, total, lowest, highest)
-    for i in range(n):
-        if not (j.logs or (not t.neutral and t.ignored[i])) and (lowest[i] < 0 or (not j.normalized and highest[i] > 1)):
-            g.bad_proba = min(g.bad_proba, first + i)
+    KERNELS.range(x, n, j.n_classes, INFINITY, total, &all_values)
+    if not j.logs and (all_values.lowest < 0 or (not j.normalized and all_values.highest > 1)):
+        for i in range(n):
+            if t.neutral or not t.ignored[i]:
+                one_row = [INFINITY, -INFINITY, False, False]
+                x.rows = &rows[i]
+                KERNELS.range(x, 1, j.n_classes, INFINITY, total, &one_row)
+                if one_row.lowest < 0 or (not j.normalized and one_row.highest > 1):
+                    g.bad_proba = min(g.bad_proba, first + i)
+        x.rows = rows
+        KERNELS.range(x, n, j.n_classes, INFINITY, total, &all_values)
     KERNELS.proba_loss(x, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
     for i in range(n):
         if sums.lowest[i] < 0:
@@ -412,12 +417,10 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
                           Py_ssize_t i) noexcept nogil:
     # The loss of a row of a multilabel target: the sum of -log p over its codes, in twice the working precision.
     cdef double[BLOCK] p, term
-    cdef unsigned char[BLOCK] complement
     cdef row_pointer[BLOCK] same
     cdef int64_t[BLOCK] code
     cdef double total = 0, low = 0, new, part
     cdef int n, e
-    memset(complement, 0, sizeof(complement))
     while start < stop:
         n = <int>min(<int64_t>BLOCK, stop - start)
         for e in range(n):
@@ -427,7 +430,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
         KERNELS.gather([same, j.x_step, j.x.element, 0], code, n, p)
-        KERNELS.minus_log(p, complement, j.eps, n, term)
+        KERNELS.minus_log(p, NULL, j.eps, n, term)
         for e in range(n):
             new = total + term[e]
             part = new - total
@@ -439,31 +442,24 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
 
 cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef rows_of_target t
-    cdef double[BLOCK] p, loss, row_sum, lowest, highest
-    cdef unsigned char[BLOCK] complement
+    cdef double[BLOCK] p, loss
     cdef row_pointer[BLOCK] rows
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
     cdef bint binary = j.n_classes == 1
     cdef int i
-    KERNELS.range(x, n, j.n_classes, row_sum, lowest, highest)
-    for i in range(n):
-        g.lowest = min(g.lowest, lowest[i])
-        g.highest = max(g.highest, highest[i])
-        g.not_finite |= not isfinite(row_sum[i])
-        g.sums_differ |= not binary and not fabs(row_sum[i] - 1) <= j.tolerance
+    KERNELS.range(x, n, j.n_classes, j.tolerance, p, &g.range)
     if j.target.data == NULL and j.entries == NULL:
         return
     load_target(j, first, n, True, &t, g)
     if j.entries != NULL:
         for i in range(n):
             loss[i] = minus_log_sum(j, rows[i], j.entries[first + i], j.entries[first + i + 1], g, first + i)
+    elif binary:
+        KERNELS.gather(x, FIRST_CLASS, n, p)
+        KERNELS.minus_log(p, t.code, j.eps, n, loss)
     else:
-        for i in range(n):
-            complement[i] = binary and t.code[i] == 0
-            if binary:
-                t.code[i] = 0
         KERNELS.gather(x, t.code, n, p)
-        KERNELS.minus_log(p, complement, j.eps, n, loss)
+        KERNELS.minus_log(p, NULL, j.eps, n, loss)
     if not t.neutral:
         for i in range(n):
             t.ignored[i] = False      # a row of weight 0 has a loss here: log_loss_per_sample shows it
@@ -473,7 +469,9 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
 cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *result) except -1:
     # All blocks of the call, in slices between which Ctrl-C is looked for; the sums go into state.
     cdef Py_ssize_t row_bytes = j.n_classes * (8 if j.x.element == F64 else 4)
-    cdef Py_ssize_t block = max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
+    # Rows that share their cache lines go together, whatever their length.
+    cdef bint across = not -8 <= j.x_step <= 8
+    cdef Py_ssize_t block = BLOCK if across else max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop, b
@@ -487,8 +485,7 @@ cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *resu
     try:
         for t in range(n_threads):
             all_gathered[t].bad_row = all_gathered[t].bad_proba = j.n_rows
-            all_gathered[t].lowest = INFINITY
-            all_gathered[t].highest = -INFINITY
+            all_gathered[t].range.lowest, all_gathered[t].range.highest = INFINITY, -INFINITY
         while start < n_blocks:
             stop = min(n_blocks, start + blocks_per_slice)
             with nogil:
@@ -511,10 +508,10 @@ cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *resu
             exact_merge(&result.total_weight.exact, &all_gathered[t].total_weight.exact)
             result.bad_row = min(result.bad_row, all_gathered[t].bad_row)
             result.bad_proba = min(result.bad_proba, all_gathered[t].bad_proba)
-            result.lowest = min(result.lowest, all_gathered[t].lowest)
-            result.highest = max(result.highest, all_gathered[t].highest)
-            result.not_finite |= all_gathered[t].not_finite
-            result.sums_differ |= all_gathered[t].sums_differ
+            result.range.lowest = min(result.range.lowest, all_gathered[t].range.lowest)
+            result.range.highest = max(result.range.highest, all_gathered[t].range.highest)
+            result.range.not_finite |= all_gathered[t].range.not_finite
+            result.range.sums_differ |= all_gathered[t].range.sums_differ
     finally:
         free(all_gathered)
     merge_into(state, result)

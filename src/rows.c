@@ -6,6 +6,7 @@
 enum {
     FEW = 64,                                     /* up to so many classes, lanes are rows; above, lanes are classes */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
+    ACROSS = 64,                                  /* classes at a time where rows lie side by side */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
 };
 
@@ -187,23 +188,17 @@ static void gradient(struct source x, struct sink out, const struct class_target
     (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, slope, scale);
 }
 
-static void range(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, double *lowest, double *highest)
+static void range(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum, struct range *range)
 {
-    for (int i = 0; i < n_rows; i++) {
-        double total = 0, low = INFINITY, high = -INFINITY;
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            double copy[TILE];
-            const double *values = contiguous_f64(x, i, first, n, copy);
-            for (int j = 0; j < n; j++) {
-                total += values[j];
-                low = values[j] < low ? values[j] : low;
-                high = values[j] > high ? values[j] : high;
-            }
-        }
-        sum[i] = total;
-        lowest[i] = low;
-        highest[i] = high;
+    (x.element == F64 ? range_f64 : range_f32)(x, n_rows, n_classes, sum, range);
+    for (int i = 0; i < n_rows; i += 8) {
+        f64x8 total = load_part_f64(sum + i, at_most_8(n_rows - i), 1), off = abs_f64(sub_f64(total, set_f64(1)));
+        /* Compared so that a NaN fails. */
+        i64x8 finite = less_f64(off, set_f64(INFINITY)), near = less_f64(set_f64(tolerance), off);
+        EACH_REGISTER finite.r[i] = ~finite.r[i];
+        EACH_REGISTER near.r[i] |= finite.r[i];
+        range->not_finite |= any_f64(finite);
+        range->sums_differ |= any_f64(near);
     }
 }
 

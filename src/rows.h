@@ -63,6 +63,13 @@ struct soft_sums {
     double loss[BLOCK], slope[BLOCK], curvature[BLOCK], entropy[BLOCK], lowest[BLOCK];
 };
 
+/* The smallest and the largest of all values, a NaN aside; whether some row's sum is not finite, or, with NaN, further from 1
+ * than the tolerance. */
+struct range {
+    double lowest, highest;
+    int not_finite, sums_differ;
+};
+
 struct kernels {
     const char *name;
 
@@ -119,12 +126,12 @@ struct kernels {
                            const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, const double *slope,
                            const double *scale);
 
-    /* The sum, the smallest and the largest element of each row; a NaN shows in the sum. */
-    void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum /* OUT */, double *lowest /* OUT */,
-                  double *highest /* OUT */);
+    /* The sum of each row, and into `range` what there is to say about all. */
+    void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum /* OUT */,
+                  struct range *range /* IN, OUT */);
 
-    /* out = -log(p), or -log(1 - p) where complement is set; p is clipped to [eps, 1 - eps] first. */
-    void (*minus_log)(const double *p, const unsigned char *complement, double eps, ptrdiff_t n, double *out /* OUT */);
+    /* out = -log(p), or -log(1 - p) where there are codes and the code is 0; p is clipped to [eps, 1 - eps] first. */
+    void (*minus_log)(const double *p, const int64_t *code, double eps, ptrdiff_t n, double *out /* OUT */);
 
     /* Codes of any integer type, `step` bytes apart; what no int64 holds becomes one that is no code. Returns whether all are
      * in [0, n_codes). */

@@ -91,6 +91,12 @@ INLINE int OP(direct)(struct source x)
     return x.step == sizeof(C) && x.element == OP(ELEMENT);
 }
 
+/* Whether neighbouring rows lie side by side, class by class. */
+INLINE int OP(side_by_side)(struct source x)
+{
+    return x.between == sizeof(C) && x.element == OP(ELEMENT);
+}
+
 /* n elements, `step` bytes apart. */
 INLINE void OP(read)(const char *p, ptrdiff_t step, enum element element, ptrdiff_t n, C *out)
 {
@@ -144,11 +150,14 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
     const char *const *rows = group.rows;
     const char *copies[LANES];
     C copy[LANES][FEW];
-    if (group.element == OP(ELEMENT) && group.between == sizeof(C)) {
+    if (OP(side_by_side)(group)) {
         for (ptrdiff_t j = 0; j < n_classes; j++)
             OP(store)(tile + j * LANES, OP(load)((const C *)(const void *)(rows[0] + j * group.step)));
         return;
     }
+    if (group.between == n_classes * (ptrdiff_t)sizeof(C))        /* rows that follow each other */
+        for (ptrdiff_t ahead = AHEAD; ahead < AHEAD + LANES * group.between; ahead += 64)
+            __builtin_prefetch(rows[0] + ahead);
     if (OP(direct)(group) && n_classes == 2 && group.between == 2 * sizeof(C)) {
         V pairs[2];
         OP(pairs)((const C *)(const void *)rows[0], pairs);
@@ -229,13 +238,8 @@ INLINE void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const s
         store_f64(parts[3][i], lanes[0].sum.low);
     }
     f64x8 columns[4][8];
-    for (int part = 0; part < 4; part++) {
-        const char *rows[8];
-        for (int i = 0; i < 8; i++)
-            rows[i] = (const char *)parts[part][i];
-        for (int l = 0; l < 8; l += 2)
-            columns_f64(rows, l * (ptrdiff_t)sizeof(double), &columns[part][l]);
-    }
+    for (int part = 0; part < 4; part++)
+        transpose_8(parts[part], columns[part]);
     struct lane_sum lanes[8];
     for (int l = 0; l < 8; l++)
         lanes[l] = (struct lane_sum){columns[0][l], columns[1][l], {columns[2][l], columns[3][l]}};
@@ -338,6 +342,87 @@ INLINE void OP(pair_many)(struct source group, int n, ptrdiff_t n_classes, const
     OP(store_pairs)(m, sum, 0, n, pairs, first);
 }
 
+/* Groups of LANES rows of many classes, where neighbouring rows and not the classes lie side by side: lanes are rows, and
+ * states[l] has the lane l that a row of classes would have, so that every sum is the same. All groups go through a tile of
+ * classes together: each class is another page of memory. */
+INLINE void OP(sum_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred,
+                           struct OP(state) (*states)[LANES])
+{
+    V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
+    for (int g = 0; g < n_groups; g++)
+        for (int l = 0; l < LANES; l++)
+            OP(start)(&states[g][l]);
+    for (ptrdiff_t first = 0; first < n_classes; first += ACROSS) {
+        ptrdiff_t end = first + ACROSS < n_classes ? first + ACROSS : n_classes;
+        for (int g = 0; g < n_groups; g++)
+            for (int l = 0; l < LANES; l++) {
+                struct OP(state) local = states[g][l];
+                const char *p = x.rows[g * LANES] + (first + l) * x.step;
+                const ptrdiff_t next = LANES * x.step;
+                for (ptrdiff_t j = first + l; j < end; j += 2 * LANES, p += 2 * next) {
+                    __builtin_prefetch(p + ACROSS * x.step);
+                    __builtin_prefetch(p + ACROSS * x.step + next);
+                    V term = OP(term)(&local, OP(load)((const C *)(const void *)p), c, magic, lowest, centred);
+                    if (j + LANES < end) {
+                        V other = OP(load)((const C *)(const void *)(p + next));
+                        term = OP(add)(term, OP(term)(&local, other, c, magic, lowest, centred));
+                    }
+                    OP(add_terms)(local.sum, local.low, term);
+                }
+                states[g][l] = local;
+            }
+    }
+}
+
+INLINE f64x8 OP(merge_across)(struct OP(state) *states, int h, struct wide *sum)
+{
+    struct lane_sum lanes[LANES];
+    for (int l = 0; l < LANES; l++)
+        lanes[l] = (struct lane_sum){WIDEN(states[l].max_x, h), WIDEN(states[l].max_e, h), {states[l].sum[h], states[l].low[h]}};
+    for (int width = LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++)
+            merge_lanes(&lanes[l], &lanes[l + width]);
+    *sum = lanes[0].sum;
+    return lanes[0].max_x;
+}
+
+static void OP(pair_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *near,
+                            struct pairs *pairs)
+{
+    struct OP(state) states[BLOCK / LANES][LANES], again[1][LANES];
+    OP(sum_across)(x, n_groups, n_classes, near, 0, states);
+    for (int g = 0; g < n_groups; g++) {
+        f64x8 m[LANES / 8];
+        struct wide sum[LANES / 8];
+        struct OP(scaling) far;
+        int all_near = 1;
+        for (int h = 0; h < LANES / 8; h++) {
+            m[h] = OP(merge_across)(states[g], h, &sum[h]);
+            all_near &= !any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(m[h])));
+        }
+        if (!all_near) {
+            struct source group = x;
+            group.rows += g * LANES;
+            for (int h = 0; h < LANES / 8; h++)
+                OP(scale_rows)(m[h], &far, 8 * h);
+            OP(sum_across)(group, 1, n_classes, &far, 1, again);
+            for (int h = 0; h < LANES / 8; h++)
+                m[h] = OP(merge_across)(again[0], h, &sum[h]);
+        }
+        for (int h = 0; h < LANES / 8; h++)
+            OP(store_pairs)(m[h], sum[h], 0, 8, pairs, g * LANES + 8 * h);
+    }
+}
+
+/* The missing rows of the last group repeat its first. */
+INLINE void OP(fill_group)(struct source *group, int n, int size, const char **rows)
+{
+    for (int i = 0; i < size; i++)
+        rows[i] = group->rows[i < n ? i : 0];
+    group->rows = rows;
+    group->between = 0;
+}
+
 static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
     int few = n_classes <= FEW, size = few ? LANES : 8;
@@ -347,21 +432,100 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
         near.magic[i] = OP(MAGIC) + (OP(EXPONENT_BIAS) + OP(MIDDLE));
         near.lowest[i] = (C)((OP(EXPONENT_BIAS) + OP(MIDDLE)) * -0x1.62e42fefa39efp-1);
     }
-    for (int first = 0; first < n_rows; first += size) {
+    int first = 0;
+    if (!few && OP(side_by_side)(x)) {
+        first = n_rows / LANES * LANES;
+        OP(pair_across)(x, n_rows / LANES, n_classes, &near, pairs);
+    }
+    for (; first < n_rows; first += size) {
         struct source group = x;
         const char *rows[LANES];
         int n = n_rows - first;
         group.rows += first;
-        if (n < size) {                           /* the missing rows of the last group repeat its first */
-            for (int i = 0; i < size; i++)
-                rows[i] = x.rows[i < n ? first + i : first];
-            group.rows = rows;
-            group.between = 0;
-        }
+        if (n < size)
+            OP(fill_group)(&group, n, size, rows);
         if (few)
             OP(pair_few)(group, n, n_classes, &near, pairs, first);
         else
             OP(pair_many)(group, at_most_8(n), n_classes, &near, pairs, first);
+    }
+}
+
+/* The sum of each row into `sum`, as many rows as lanes, or eight; low and high take in all values. */
+INLINE void OP(range_few)(struct source group, ptrdiff_t n_classes, double *sum, V *low, V *high)
+{
+    C tile[FEW * LANES];
+    OP(pack_few)(group, n_classes, tile);
+    f64x8 total[LANES / 8];
+    for (int h = 0; h < LANES / 8; h++)
+        total[h] = set_f64(0);
+    for (ptrdiff_t j = 0; j < n_classes; j++) {
+        V x = OP(load)(tile + j * LANES);
+        *low = OP(min)(*low, x);
+        *high = OP(max)(*high, x);
+        for (int h = 0; h < LANES / 8; h++)
+            total[h] = add_f64(total[h], WIDEN(x, h));
+    }
+    for (int h = 0; h < LANES / 8; h++)
+        store_f64(sum + 8 * h, total[h]);
+}
+
+INLINE void OP(range_many)(struct source group, ptrdiff_t n_classes, double *sum, V *low, V *high)
+{
+    double parts[8][8];
+    ptrdiff_t tile = OP(direct)(group) ? n_classes : TILE;
+    for (int i = 0; i < 8; i++) {
+        f64x8 total[LANES / 8];
+        for (int h = 0; h < LANES / 8; h++)
+            total[h] = set_f64(0);
+        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
+            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
+            C copy[TILE];
+            const C *row = OP(contiguous)(group, i, first, n, copy);
+            for (ptrdiff_t j = 0; j < n; j += LANES) {
+                int part = n - j < LANES ? (int)(n - j) : LANES;
+                V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
+                V limit = part == LANES ? x : OP(load_part)(row + j, part, row[j]);
+                *low = OP(min)(*low, limit);
+                *high = OP(max)(*high, limit);
+                for (int h = 0; h < LANES / 8; h++)
+                    total[h] = add_f64(total[h], WIDEN(x, h));
+            }
+        }
+        store_f64(parts[i], LANES == 8 ? total[0] : add_f64(total[0], total[LANES / 8 - 1]));
+    }
+    f64x8 lanes[8];
+    transpose_8(parts, lanes);
+    for (int width = 4; width; width /= 2)
+        for (int l = 0; l < width; l++)
+            lanes[l] = add_f64(lanes[l], lanes[l + width]);
+    store_f64(sum, lanes[0]);
+}
+
+static void OP(range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, struct range *range)
+{
+    int few = n_classes <= FEW, size = few ? LANES : 8;
+    V low = OP(set)(INFINITY), high = OP(set)(-INFINITY);
+    for (int first = 0; first < n_rows; first += size) {
+        struct source group = x;
+        const char *rows[LANES];
+        double sums[LANES];
+        int n = n_rows - first;
+        group.rows += first;
+        if (n < size)
+            OP(fill_group)(&group, n, size, rows);
+        if (few)
+            OP(range_few)(group, n_classes, sums, &low, &high);
+        else
+            OP(range_many)(group, n_classes, sums, &low, &high);
+        memcpy(sum + first, sums, (size_t)(n < size ? n : size) * sizeof *sums);
+    }
+    C lows[LANES], highs[LANES];
+    OP(store)(lows, low);
+    OP(store)(highs, high);
+    for (int l = 0; l < LANES; l++) {
+        range->lowest = lows[l] < range->lowest ? lows[l] : range->lowest;
+        range->highest = highs[l] > range->highest ? highs[l] : range->highest;
     }
 }
 
@@ -498,6 +662,24 @@ static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, in
     }
 }
 
+/* Groups of LANES rows where rows lie side by side, in the result too. */
+static void OP(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t n_classes,
+                                const struct OP(shares) *shares)
+{
+    for (ptrdiff_t first = 0; first < n_classes; first += ACROSS) {
+        ptrdiff_t end = first + ACROSS < n_classes ? first + ACROSS : n_classes;
+        for (int g = 0; g < n_groups; g++) {
+            struct OP(factors) factors = OP(factors_of_rows)(shares, g * LANES);
+            for (ptrdiff_t j = first; j < end; j++) {
+                const char *p = x.rows[g * LANES] + j * x.step;
+                __builtin_prefetch(p + ACROSS * x.step);
+                V value = OP(share)(OP(load)((const C *)(const void *)p), &factors);
+                OP(store)((C *)(void *)(out.rows[g * LANES] + j * out.step), value);
+            }
+        }
+    }
+}
+
 static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
                          int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
@@ -511,6 +693,10 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
             struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
             OP(gradient_few)(group, out.rows + i, out.between, n_classes, &factors);
         }
+    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT)) {
+        i = n_rows / LANES * LANES;
+        OP(gradient_across)(x, out, n_rows / LANES, n_classes, &shares);
+    }
     for (; i < n_rows; i++) {
         struct OP(factors) factors = OP(factors_of_row)(&shares, i);
         if (whole && out.stream)

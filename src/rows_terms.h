@@ -485,19 +485,20 @@ static void proba_gradient(struct source x, struct sink out, const struct class_
     }
 }
 
-static void minus_log(const double *p, const unsigned char *complement, double eps, ptrdiff_t n, double *out)
+static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_t n_all, double *out)
 {
-    for (ptrdiff_t i = 0; i < n; i += 8) {
-        int part = n - i < 8 ? (int)(n - i) : 8;
-        double flags[8] = {0};
-        for (int j = 0; j < part; j++)
-            flags[j] = complement[i + j];
-        f64x8 value = load_part_f64(p + i, part, 1), low;
-        value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), value));
-        i64x8 of_complement = less_f64(set_f64(0), load_f64(flags));
-        f64x8 start = choose_f64(of_complement, set_f64(1), value);
-        f64x8 minus = choose_f64(of_complement, sub_f64(set_f64(0), value), set_f64(0));
-        f64x8 x_low, x = two_sum(start, minus, &x_low), high = log_wide(x, x_low, &low);
-        store_part_f64(out + i, part, sub_f64(set_f64(0), add_f64(high, low)));
+    const f64x8 zero = set_f64(0), one = set_f64(1), least = set_f64(eps), most = set_f64(1 - eps);
+    for (ptrdiff_t i = 0; i < n_all; i += 8) {
+        int n = n_all - i < 8 ? (int)(n_all - i) : 8;
+        f64x8 low, x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero;
+        if (code) {
+            i64x8 bits = bits_f64(load_part_f64((const double *)(const void *)(code + i), n, 0));
+            EACH_REGISTER bits.r[i] = bits.r[i] == 0;
+            f64x8 other_low, other = two_sum(one, sub_f64(zero, x), &other_low);
+            x = choose_f64(bits, other, x);
+            x_low = choose_f64(bits, other_low, zero);
+        }
+        f64x8 high = log_wide(x, x_low, &low);
+        store_part_f64(out + i, n, sub_f64(zero, add_f64(high, low)));
     }
 }

@@ -304,6 +304,16 @@ INLINE void columns_f32(const char *const *rows, ptrdiff_t offset, f32x16 out[4]
     transpose_f32(out);
 }
 
+/* Eight rows of eight as columns. */
+INLINE void transpose_8(double rows[8][8], f64x8 columns[8])
+{
+    const char *places[8];
+    for (int i = 0; i < 8; i++)
+        places[i] = (const char *)rows[i];
+    for (int c = 0; c < 8; c += 2)
+        columns_f64(places, c * (ptrdiff_t)sizeof(double), &columns[c]);
+}
+
 INLINE void uncolumns_f64(f64x8 columns[2], ptrdiff_t offset, char *const *rows)
 {
     transpose_f64(columns);

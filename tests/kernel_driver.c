@@ -70,7 +70,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         kernels->bernoulli(scale, scale, ones, 1e-9, n, loss, off);
         fwrite(loss, sizeof loss[0], (size_t)n, stdout);
         fwrite(off, sizeof off[0], (size_t)n, stdout);
-        kernels->minus_log(scale, (const unsigned char *)"\0\1\0\1\0\1\0\1", 1e-9, n < 8 ? n : 8, off);
+        kernels->minus_log(scale, zeros, 1e-9, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }
     free(data);
