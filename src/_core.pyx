@@ -19,10 +19,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, ELEMENTS, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, XENTC_COMPILER, XENTC_VERSION,
-    class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels, pairs, read_code,
-    running_sum, sink, soft_sums, source, value_range, write_element, xentc_default_float, xentc_forked, xentc_kernels,
-    xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start, xentc_usable,
+    BF16, BLOCK, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
+    binary_target, class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels,
+    pairs, read_code, running_sum, sink, soft_sums, source, value_range, write_element, xentc_default_float,
+    xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start,
+    xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -247,6 +248,7 @@ def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double
     cdef Call call = Call(x, sample_weight, with_classes=False)
     call.job.target = call.hold(target).view
     call.job.pos_weight = call.hold(pos_weight).view
+    call.job.pos_weighted = call.job.n_rows > 0 and not call.is_one(&call.job.pos_weight)
     call.set_outputs(losses, grad, hess, narrow, denominator, False)
     call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
     if eps is not None:

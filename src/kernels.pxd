@@ -72,6 +72,11 @@ cdef extern from "rows.h" nogil:
         double highest
         int not_finite
         int sums_differ
+    struct binary_target:
+        const double *t
+        const double *pos_weight
+        double keep
+        double uniform
     struct soft_sums:
         double loss[1]
         double slope[1]
@@ -93,10 +98,11 @@ cdef extern from "rows.h" nogil:
         void (*elements)(source, sink, sink, const class_target *, double, const double *, int, ptrdiff_t, const pairs *,
                          const double *, const double *, const double *) noexcept nogil
         void (*log_softmax)(source, sink, int, ptrdiff_t, const pairs *) noexcept nogil
-        void (*binary)(const double *, const double *, const double *, double, int, double *, double *,
-                       double *) noexcept nogil
-        void (*bernoulli)(const double *, const double *, const double *, double, int, double *,
-                          double *) noexcept nogil
+        int (*binary)(const double *, const binary_target *, double, int, int, double *, double *, double *) noexcept nogil
+        int (*bernoulli)(const double *, const binary_target *, double, int, int, double *, double *) noexcept nogil
+        void (*read)(const char *, ptrdiff_t, element, ptrdiff_t, double *) noexcept nogil
+        void (*derivative)(const double *, const double *, const double *, int, element, char *, ptrdiff_t,
+                           element) noexcept nogil
         void (*proba_loss)(source, const class_target *, int, double, const double *, int, int, ptrdiff_t,
                            soft_sums *) noexcept nogil
         void (*proba_gradient)(source, sink, const class_target *, int, double, const double *, int, int, ptrdiff_t,

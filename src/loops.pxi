@@ -22,6 +22,7 @@ cdef struct job:
     view sample_weight                # IN   float64, broadcast to the rows
     bint weighted                     # some row may not count 1
     view pos_weight                   # IN   the same, of binary targets
+    bint pos_weighted                 # some element's is not 1
     double keep                       # label smoothing: a target t becomes keep * t + uniform
     double uniform
     double gamma
@@ -65,6 +66,30 @@ cdef ptrdiff_t fill_rows(const view *v, Py_ssize_t first, int n, row_pointer *ro
         for i in range(n):
             rows[i] = at(v, first + i)
     return between
+
+
+cdef inline int run_of(const view *v, Py_ssize_t first, int n) noexcept nogil:
+    # How many of the n elements from `first` lie one stride apart.
+    cdef Py_ssize_t length = v.shape[v.ndim - 1]
+    return <int>min(<Py_ssize_t>n, length - first % length)
+
+
+cdef void read_elements(const view *v, Py_ssize_t first, int n, double *out) noexcept nogil:
+    cdef int i = 0, run
+    while i < n:
+        run = run_of(v, first + i, n - i)
+        KERNELS.read(at(v, first + i), v.stride[v.ndim - 1], v.element, run, out + i)
+        i += run
+
+
+cdef void write_derivative(const job *j, const view *v, Py_ssize_t first, int n, const double *terms, const double *scale,
+                           const double *loss) noexcept nogil:
+    cdef int i = 0, run
+    while i < n:
+        run = run_of(v, first + i, n - i)
+        KERNELS.derivative(terms + i, scale + i, loss + i, run, j.x.element, at(v, first + i), v.stride[v.ndim - 1],
+                           v.element)
+        i += run
 
 
 cdef struct rows_of_target:
@@ -122,19 +147,23 @@ cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, g
             g.bad_row = min(g.bad_row, first + i)
 
 
+cdef void load_weights(const job *j, Py_ssize_t first, int n, rows_of_target *t) noexcept nogil:
+    cdef int i
+    t.neutral = not j.weighted
+    if j.weighted:
+        read_elements(&j.sample_weight, first, n, t.weight)
+        for i in range(n):
+            t.share[i] = t.weight[i]
+            t.ignored[i] = t.weight[i] == 0
+
+
 cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_of_target *t, gathered *g) noexcept nogil:
     # The class weight of a plain code is the row's; in all other targets each class has its own.
     cdef int i
-    cdef double sample_weight
     t.target = [[NULL, 0, F64, 0], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
     if not one_hot:
         t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
-    t.neutral = not j.weighted
-    if j.weighted:
-        for i in range(n):
-            sample_weight = (<const double *>at(&j.sample_weight, first + i))[0]
-            t.ignored[i] = sample_weight == 0
-            t.weight[i] = t.share[i] = sample_weight
+    load_weights(j, first, n, t)
     if not j.soft:
         load_codes(j, first, n, t, g)
         if j.weighted:
@@ -285,46 +314,36 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
 cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     # Elements are rows of one class; the target and pos_weight are of their shape.
     cdef rows_of_target t
-    cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, 0, j.x.element, 0]
-    cdef sink out = [<char **>rows, 0, F64, 0, False]
-    cdef double[BLOCK] value, given, a1, a0, loss, grad, hess, scale
-    cdef double smooth
-    cdef bint undefined
+    cdef double[BLOCK] x, given, pos_weight, loss, grad, hess, scale
+    cdef binary_target target = [given, NULL, j.keep, j.uniform]
+    cdef bint derivatives = j.grad.data != NULL or j.hess.data != NULL
+    cdef double *slope = &grad[0] if derivatives else <double *>NULL
+    cdef bint valid
     cdef int i
-    fill_rows(&j.target, first, n, t.rows)
-    KERNELS.gather([t.rows, 0, j.target.element, 0], FIRST_CLASS, n, given)
-    fill_rows(&j.x, first, n, rows)
-    KERNELS.gather(x, FIRST_CLASS, n, value)
-    t.neutral = not j.weighted
-    for i in range(n):
-        t.weight[i] = t.share[i] = (<const double *>at(&j.sample_weight, first + i))[0]
-        t.ignored[i] = t.weight[i] == 0
-        if given[i] < 0 or given[i] > 1:
-            g.bad_row = min(g.bad_row, first + i)
-        if j.eps >= 0 and (value[i] < 0 or value[i] > 1):
-            g.bad_proba = min(g.bad_proba, first + i)
-        smooth = j.keep * given[i] + j.uniform
-        a1[i] = (<const double *>at(&j.pos_weight, first + i))[0] * smooth
-        a0[i] = 1 - smooth
+    read_elements(&j.x, first, n, x)
+    read_elements(&j.target, first, n, given)
+    if j.pos_weighted:
+        read_elements(&j.pos_weight, first, n, pos_weight)
+        target.pos_weight = pos_weight
+    load_weights(j, first, n, &t)
     if j.eps >= 0:
-        KERNELS.bernoulli(value, a1, a0, j.eps, n, loss, grad)
+        valid = KERNELS.bernoulli(x, &target, j.eps, j.loss_element == F32, n, loss, slope)
     else:
-        KERNELS.binary(value, a1, a0, j.gamma, n, loss, grad, hess)
-    undefined = finish_rows(j, first, n, loss, &t, g)
+        valid = KERNELS.binary(x, &target, j.gamma, j.loss_element == F32, n, loss, slope, hess)
+    if not valid:
+        for i in range(n):
+            if given[i] < 0 or given[i] > 1:
+                g.bad_row = min(g.bad_row, first + i)
+            if j.eps >= 0 and (x[i] < 0 or x[i] > 1):
+                g.bad_proba = min(g.bad_proba, first + i)
+    finish_rows(j, first, n, loss, &t, g)
+    if not derivatives:
+        return
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
-        out.element = j.hess.element
-        fill_rows(&j.hess, first, n, rows)
-        for i in range(n):
-            write_result(j, &out, i, 0, hess[i] * scale[i])
-        finish_derivative(j, n, &out, loss, undefined, &t)
+        write_derivative(j, &j.hess, first, n, hess, scale, loss)
     if j.grad.data != NULL:
-        out.element = j.grad.element
-        fill_rows(&j.grad, first, n, rows)
-        for i in range(n):
-            write_result(j, &out, i, 0, grad[i] * scale[i])
-        finish_derivative(j, n, &out, loss, undefined, &t)
+        write_derivative(j, &j.grad, first, n, grad, scale, loss)
 
 
 cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -535,8 +554,6 @@ cdef int merge_into(state, gathered *g) except -1:
 
 cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef double[BLOCK] value, weight
-    cdef int i
-    for i in range(n):
-        value[i] = (<const double *>at(&j.x, first + i))[0]
-        weight[i] = (<const double *>at(&j.sample_weight, first + i))[0]
+    read_elements(&j.x, first, n, value)
+    read_elements(&j.sample_weight, first, n, weight)
     KERNELS.finish(value, weight, weight, n, F64, NULL, &g.total, &g.total_weight)

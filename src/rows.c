@@ -117,6 +117,7 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
 #undef V
 
 #include "rows_terms.h"
+#include "rows_binary.h"
 
 static void gather(struct source x, const int64_t *code, int n_rows, double *out)
 {
@@ -248,6 +249,7 @@ static int finish(double *loss, const double *weight, const double *share, int n
     i64x8 undefined = equal_f64(zero, set_f64(1));
     open_bins(total, n_all / 4 + 2, bins);
     open_bins(total_share, n_all / 8 + 1, share_bins);
+    double results[BLOCK];
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
         f64x8 value = load_part_f64(loss + i, n, 0);
@@ -267,15 +269,12 @@ static int finish(double *loss, const double *weight, const double *share, int n
             add_values(share_bins, load_part_f64(share + i, n, 0), &total_share->exact);
         }
         add_values(bins, value, &total->exact);
-        if (out) {
-            double values[8];
-            store_f64(values, value);
-            for (int j = 0; j < n; j++)
-                write_element(out + (i + j) * (element == F64 ? 8 : 4), element, values[j]);
-        }
+        store_part_f64(results + i, n, value);
     }
     close_bins(total, bins);
     close_bins(total_share, share_bins);
+    if (out)
+        write_results(results, n_all, element, out, element == F64 ? 8 : 4, element);
     if (!weight)
         total_share->ones += n_all;
     return any_f64(undefined);
@@ -313,5 +312,6 @@ static void elementary(int function, const double *x, ptrdiff_t n, double *out)
 const struct kernels TABLE(KERNELS) = {
     .name = TEXT(KERNELS), .gather = gather, .pair = pair, .pair_binary = pair_binary, .logsumexp = logsumexp, .target_loss = target_loss,
     .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements, .log_softmax = log_softmax,
-    .binary = binary, .bernoulli = bernoulli, .proba_loss = proba_loss, .proba_gradient = proba_gradient, .range = range,
+    .binary = binary, .bernoulli = bernoulli, .read = read_f64, .derivative = derivative, .proba_loss = proba_loss,
+    .proba_gradient = proba_gradient, .range = range,
     .minus_log = minus_log, .codes = codes, .finish = finish, .elementary = elementary};

@@ -57,6 +57,13 @@ struct codes {
     const double *x, *slope;
 };
 
+/* Binary targets with smoothing as above: class 1 has the weight a1 = pos_weight * (keep * t + uniform), class 0 has a0 =
+ * keep * (1 - t) + uniform. A pos_weight of NULL is 1. */
+struct binary_target {
+    const double *t, *pos_weight;
+    double keep, uniform;
+};
+
 /* What the soft kernels find out about a row, all summed over its classes with the weights a: the loss, its slope and its
  * curvature (see focal in rows.c), sum a log a, and the smallest element of a dense target. */
 struct soft_sums {
@@ -110,13 +117,21 @@ struct kernels {
     /* out_c = x_c - logsumexp. */
     void (*log_softmax)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs);
 
-    /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), its first and second derivative. */
-    void (*binary)(const double *x, const double *a1, const double *a0, double gamma, int n, double *loss /* OUT */,
-                   double *grad /* OUT */, double *hess /* OUT */);
+    /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), and where grad is not NULL its first and second
+     * derivative. narrow: enough for float32 results. Returns whether all targets are in [0, 1]. */
+    int (*binary)(const double *x, const struct binary_target *target, double gamma, int narrow, int n,
+                  double *loss /* OUT */, double *grad /* OUT */, double *hess /* OUT */);
 
-    /* Of a probability clipped to [eps, 1 - eps]: -a1 log(p) - a0 log(1 - p), and its derivative (0 where p was clipped). */
-    void (*bernoulli)(const double *p, const double *a1, const double *a0, double eps, int n, double *loss /* OUT */,
-                      double *grad /* OUT */);
+    /* Of a probability clipped to [eps, 1 - eps]: -a1 log(p) - a0 log(1 - p), and where grad is not NULL its derivative (0
+     * where p was clipped). Returns whether all targets and probabilities are in [0, 1]. */
+    int (*bernoulli)(const double *p, const struct binary_target *target, double eps, int narrow, int n,
+                     double *loss /* OUT */, double *grad /* OUT */);
+
+    /* n <= BLOCK elements, `step` bytes apart, as float64. And back, for terms of a derivative: times scale, as float64 or
+     * float32 like the elements `of` which they are, 0 where scale is, NaN where the loss is. */
+    void (*read)(const char *p, ptrdiff_t step, enum element element, ptrdiff_t n, double *out /* OUT */);
+    void (*derivative)(const double *terms, const double *scale, const double *loss, int n, enum element of, char *p,
+                       ptrdiff_t step, enum element element);
 
     /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x over `divisor` (one a row), clipped to [eps, 1 - eps];
      * lowest as above. grad, where it is not NULL: scale times the derivative. */

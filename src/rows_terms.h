@@ -296,11 +296,32 @@ static void soft_loss(struct source x, const struct class_target *target, double
     }
 }
 
-/* Results of float64 logits, or of others, which are float32 before they are anything else. */
-static void write_results(struct sink out, int i, ptrdiff_t first, int n, enum element of, const double *results)
+/* n results `step` bytes apart: of float64 logits, or of others, which are float32 before they are anything else. */
+static void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t step, enum element element)
 {
-    for (int j = 0; j < n; j++)
-        write_element(out.rows[i] + (first + j) * out.step, out.element, of == F64 ? results[j] : (float)results[j]);
+    if (element == F32 && step == sizeof(float))
+        for (int j = 0; j < n; j++) {
+            float single = (float)results[j];
+            memcpy(p + j * (ptrdiff_t)sizeof single, &single, sizeof single);
+        }
+    else if (element == F64 && of == F64 && step == sizeof(double))
+        memcpy(p, results, (size_t)n * sizeof(double));
+    else
+        for (int j = 0; j < n; j++)
+            write_element(p + j * step, element, of == F64 ? results[j] : (float)results[j]);
+}
+
+static void derivative(const double *terms, const double *scale, const double *loss, int n_all, enum element of, char *p,
+                       ptrdiff_t step, enum element element)
+{
+    double results[BLOCK];
+    for (int i = 0; i < n_all; i += 8) {
+        int n = at_most_8(n_all - i);
+        f64x8 s = load_part_f64(scale + i, n, 0), l = load_part_f64(loss + i, n, 0), zero = set_f64(0);
+        f64x8 value = choose_f64(equal_f64(s, zero), zero, mul_f64(load_part_f64(terms + i, n, 0), s));
+        store_part_f64(results + i, n, choose_f64(equal_f64(l, l), value, l));
+    }
+    write_results(results, n_all, of, p, step, element);
 }
 
 static void elements(struct source x, struct sink grad, struct sink hess, const struct class_target *target, double gamma,
@@ -336,7 +357,7 @@ static void elements(struct source x, struct sink grad, struct sink hess, const 
                     }
                     store_part_f64(results + j, n, mul_f64(value, scales));
                 }
-                write_results(out, i, first, n_tile, x.element, results);
+                write_results(results, n_tile, x.element, out.rows[i] + first * out.step, out.step, out.element);
             }
         }
     }
@@ -355,39 +376,8 @@ static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t 
                 f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
                 store_part_f64(results + j, n, sub_f64(set_f64(0), l));
             }
-            write_results(out, i, first, n_tile, x.element, results);
+            write_results(results, n_tile, x.element, out.rows[i] + first * out.step, out.step, out.element);
         }
-    }
-}
-
-static void binary(const double *x, const double *a1, const double *a0, double gamma, int n_all, double *loss, double *grad,
-                   double *hess)
-{
-    const f64x8 zero = set_f64(0), one = set_f64(1);
-    for (int i = 0; i < n_all; i += 8) {
-        int n = at_most_8(n_all - i);
-        f64x8 logit = load_part_f64(x + i, n, 0), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0), low;
-        f64x8 size = abs_f64(logit), r = exp_full(sub_f64(zero, size)), near = log1p_wide(r, zero, one, zero, &low);
-        /* The likelier class costs log1p(r) and has probability 1 / (1 + r), the other one abs(x) more and r times that. */
-        f64x8 rest, far = add_wide(size, near, low, &rest), near_rest;
-        near = fast_two_sum(near, low, &near_rest);
-        f64x8 likely = div_f64(one, add_f64(one, r)), unlikely = mul_f64(r, likely);
-        i64x8 negative = less_f64(logit, zero);
-        f64x8 p1 = choose_f64(negative, unlikely, likely), p0 = choose_f64(negative, likely, unlikely);
-        struct class_terms of1 = {choose_f64(negative, far, near), choose_f64(negative, rest, near_rest), p1, p0, zero};
-        struct class_terms of0 = {choose_f64(negative, near, far), choose_f64(negative, near_rest, rest), p0, p1, zero};
-        struct focal terms1 = focal_terms(of1, gamma), terms0 = focal_terms(of0, gamma);
-        struct wide total = {zero, zero};
-        add_weighted(&total, w1, terms1.f);
-        add_weighted(&total, w0, terms0.f);
-        f64x8 value = add_f64(total.high, total.low);
-        value = choose_f64(less_f64(total.high, set_f64(INFINITY)), value, total.high);
-        store_part_f64(loss + i, n, add_f64(value, sub_f64(r, r)));
-        f64x8 b1 = mul_f64(w1, terms1.b), b0 = mul_f64(w0, terms0.b), h1 = mul_f64(w1, terms1.h), h0 = mul_f64(w0, terms0.h);
-        store_part_f64(grad + i, n, sub_f64(mul_f64(b0, p1), mul_f64(b1, p0)));
-        f64x8 spread = mul_f64(mul_f64(p1, p0), add_f64(b1, b0));
-        f64x8 bend = add_f64(mul_f64(h0, mul_f64(p1, p1)), mul_f64(h1, mul_f64(p0, p0)));
-        store_part_f64(hess + i, n, sub_f64(spread, bend));
     }
 }
 
@@ -401,26 +391,6 @@ INLINE f64x8 cost(f64x8 p, f64x8 p_low)
     f64x8 result = sub_f64(zero, add_f64(log_p, low));
     result = choose_f64(equal_f64(p, zero), set_f64(INFINITY), result);
     return choose_f64(less_f64(p, zero), set_f64(NAN), result);
-}
-
-static void bernoulli(const double *p, const double *a1, const double *a0, double eps, int n_all, double *loss, double *grad)
-{
-    const f64x8 zero = set_f64(0), one = set_f64(1);
-    for (int i = 0; i < n_all; i += 8) {
-        int n = at_most_8(n_all - i);
-        f64x8 given = load_part_f64(p + i, n, 0.5), w1 = load_part_f64(a1 + i, n, 0), w0 = load_part_f64(a0 + i, n, 0);
-        f64x8 value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), given)), other_low;
-        f64x8 other = two_sum(one, sub_f64(zero, value), &other_low);
-        struct wide total = {zero, zero};
-        add_weighted(&total, w1, cost(value, zero));
-        add_weighted(&total, w0, cost(other, other_low));
-        f64x8 sum = add_f64(add_f64(total.high, total.low), sub_f64(given, given));
-        store_part_f64(loss + i, n, choose_f64(less_f64(total.high, set_f64(INFINITY)), sum, total.high));
-        f64x8 up = choose_f64(equal_f64(w1, zero), zero, div_f64(w1, value));
-        f64x8 down = choose_f64(equal_f64(w0, zero), zero, div_f64(w0, add_f64(other, other_low)));
-        f64x8 slope = choose_f64(equal_f64(value, given), sub_f64(down, up), zero);
-        store_part_f64(grad + i, n, choose_f64(equal_f64(given, given), slope, given));
-    }
 }
 
 /* The probability that a class's loss is taken of, and whether clipping left it alone. */
@@ -480,7 +450,7 @@ static void proba_gradient(struct source x, struct sink out, const struct class_
                 }
                 store_part_f64(results + j, n, mul_f64(sub_f64(shift, pull), scales));
             }
-            write_results(out, i, first, n_tile, x.element, results);
+            write_results(results, n_tile, x.element, out.rows[i] + first * out.step, out.step, out.element);
         }
     }
 }

@@ -66,6 +66,18 @@ INLINE f64x8 lowest_f64(f64x8 index)
     return mul_f64(index, set_f64(-0x1.62e42fefa39efp-1));
 }
 
+/* exp(x) for x <= 0 right to 2^-28, for float32 results; 0 below -709. */
+INLINE f64x8 exp_short(f64x8 x)
+{
+    f64x8 magic = set_f64(MAGIC_f64 + EXPONENT_BIAS_f64), q = set_f64(EXP_f32[EXP_TERMS_f32 - 1]);
+    x = max_f64(lowest_f64(set_f64(EXPONENT_BIAS_f64)), x);
+    f64x8 z = fma_f64(x, set_f64(LOG2E), magic), r = fnma_f64(sub_f64(z, magic), set_f64(0x1.62e42fefa39efp-1), x);
+    for (int i = EXP_TERMS_f32 - 2; i >= 0; i--)
+        q = fma_f64(q, r, set_f64(EXP_f32[i]));
+    f64x8 factor = from_bits_f64(shift_left_f64(bits_f64(z), MANTISSA_f64));
+    return fma_f64(factor, fma_f64(mul_f64(r, r), q, r), factor);
+}
+
 /* The parts of exp: 2^(n + index - bias) and t = high + low, right to 0.1 u. */
 INLINE f64x8 exp_parts(f64x8 x, f64x8 index, f64x8 *high, f64x8 *low)
 {
@@ -173,15 +185,38 @@ INLINE f64x8 log1p_wide(f64x8 sum, f64x8 sum_low, f64x8 e, f64x8 e_low, f64x8 *l
 /* The same right to 2^-35, for float32 results. With s = sum / 2^k: y = 2 (s - (1 - 2^-k) e) / (s + (1 + 2^-k) e). */
 static const double LOG_SHORT[4] = {0x1.5555541d6948fp-4, 0x1.999be2a1936a2p-7, 0x1.23e84830c5b0dp-9, 0x1.edb4889f993fap-12};
 
-INLINE f64x8 log1p_short(f64x8 sum, f64x8 e)
+INLINE f64x8 log_quotient_short(f64x8 k, f64x8 difference, f64x8 sum)
 {
-    f64x8 k, one = set_f64(1), power = quotient_exponent(add_f64(e, sum), e, &k), s = mul_f64(sum, power);
-    f64x8 difference = fma_f64(e, sub_f64(power, one), s);
-    f64x8 y = div_f64(add_f64(difference, difference), fma_f64(e, add_f64(power, one), s)), t = mul_f64(y, y);
-    f64x8 p = set_f64(LOG_SHORT[3]);
+    f64x8 y = div_f64(add_f64(difference, difference), sum), t = mul_f64(y, y), p = set_f64(LOG_SHORT[3]);
     for (int i = 2; i >= 0; i--)
         p = fma_f64(p, t, set_f64(LOG_SHORT[i]));
     return fma_f64(k, set_f64(0x1.62e42fefa39efp-1), fma_f64(mul_f64(y, t), p, y));
+}
+
+INLINE f64x8 log1p_short(f64x8 sum, f64x8 e)
+{
+    f64x8 k, one = set_f64(1), power = quotient_exponent(add_f64(e, sum), e, &k), s = mul_f64(sum, power);
+    return log_quotient_short(k, fma_f64(e, sub_f64(power, one), s), fma_f64(e, add_f64(power, one), s));
+}
+
+/* log(x + x_low) for a normal x > 0 and |x_low| <= ulp(x) / 2: that only counts near 1. */
+INLINE f64x8 log_short(f64x8 x, f64x8 x_low)
+{
+    f64x8 k, f = split_exponent(x, &k), one = set_f64(1);
+    return log_quotient_short(k, add_f64(sub_f64(f, one), x_low), add_f64(f, one));
+}
+
+/* log1p(r) for r in [0, 1] right to 2^-27.5, for float32 results: r + r^2 times a polynomial, no division. */
+static const double LOG1P_SHORT[9] = {
+    -0x1.ffffd2e13b3b4p-2, 0x1.554def8b31154p-2, -0x1.ff26e183ea74bp-3, 0x1.935ca18ebc788p-3, -0x1.3a7a867c3fbacp-3,
+    0x1.b579d27d7844bp-4, -0x1.d86341e8712e2p-5, 0x1.4b0854a53f71bp-6, -0x1.b2f5bdd0f2552p-9};
+
+INLINE f64x8 log1p_of_unit(f64x8 r)
+{
+    f64x8 p = set_f64(LOG1P_SHORT[8]);
+    for (int i = 7; i >= 0; i--)
+        p = fma_f64(p, r, set_f64(LOG1P_SHORT[i]));
+    return fma_f64(mul_f64(r, r), p, r);
 }
 
 #endif

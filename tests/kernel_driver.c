@@ -61,15 +61,20 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 fwrite(values, sizeof values, 1, stdout);
                 fwrite(results[i], row_bytes, 1, stdout);
             }
-        kernels->binary(x_target, scale, ones, 1.5, n, loss, off, hess);
-        for (int i = 0; i < n; i++)
-            if (fabs(loss[i]) < 1e300) {
-                double values[3] = {loss[i], off[i], hess[i]};
-                fwrite(values, sizeof values, 1, stdout);
-            }
-        kernels->bernoulli(scale, scale, ones, 1e-9, n, loss, off);
-        fwrite(loss, sizeof loss[0], (size_t)n, stdout);
-        fwrite(off, sizeof off[0], (size_t)n, stdout);
+        struct binary_target binary = {scale, ones, 0.9, 0.05};
+        for (int kind = 0; kind < 3; kind++) {
+            kernels->binary(x_target, &binary, kind == 0 ? 1.5 : 0, kind == 2, n, loss, off, hess);
+            for (int i = 0; i < n; i++)
+                if (fabs(loss[i]) < 1e300) {
+                    double values[3] = {loss[i], off[i], hess[i]};
+                    fwrite(values, sizeof values, 1, stdout);
+                }
+        }
+        for (int narrow = 0; narrow < 2; narrow++) {
+            kernels->bernoulli(scale, &binary, 1e-9, narrow, n, loss, off);
+            fwrite(loss, sizeof loss[0], (size_t)n, stdout);
+            fwrite(off, sizeof off[0], (size_t)n, stdout);
+        }
         kernels->minus_log(scale, zeros, 1e-9, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from oracles import ROW_KINDS, bulk_softmax_loss, rows_of, soft_loss, softmax_loss, ulps
+from oracles import ROW_KINDS, Wide, bulk_softmax_loss, rows_of, soft_loss, softmax_loss, ulps
 
-from xentc import cross_entropy
+from xentc import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 
 CLASSES = (2, 3, 5, 10, 31, 63, 64, 65, 100, 127, 1000, 3000)
 
@@ -81,3 +81,48 @@ def test_smallest_losses_and_probabilities():
         want, want_grad = softmax_loss([0.0, margin], 1)
         assert ulps(np.array([loss]), np.array([want], object)).max() <= 3
         assert ulps(grad[0], np.array(want_grad, object)).max() <= 4
+
+
+def check_differences(got, first, second):
+    """Errors of the difference of two terms, measured by the larger one."""
+    largest = np.maximum(first, second)
+    keep = largest < np.finfo(got.dtype).max
+    spacing = np.spacing(largest[keep].astype(got.dtype))
+    assert (np.abs(got[keep].astype(Wide) - (first[keep] - second[keep])) <= 4 * spacing).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("hard", [True, False])
+def test_binary_logits_densely(dtype, hard):
+    rng = np.random.default_rng(7)
+    largest = 740 if dtype == np.float64 else 103
+    x = np.concatenate([rng.standard_normal(40_000) * 4, rng.uniform(-largest, largest, 20_000),
+                        10.0 ** rng.uniform(-30, 0, 10_000), np.linspace(-2, 2, 20_001)]).astype(dtype)
+    t = rng.integers(0, 2, x.shape).astype(dtype) if hard else rng.random(x.shape).astype(dtype)
+    loss, grad, hess = binary_cross_entropy_with_logits(x, t, reduction="none", return_hess=True)
+    size, of1 = np.abs(x.astype(Wide)), t.astype(Wide)
+    r, of0 = np.exp(-size), 1 - of1
+    likely, unlikely = np.where(x < 0, of0, of1), np.where(x < 0, of1, of0)
+    assert ulps(loss, unlikely * size + np.log1p(r)).max() <= 3
+    check_differences(np.where(x < 0, -grad, grad), unlikely / (1 + r), likely * r / (1 + r))
+    assert ulps(hess, r / (1 + r) ** 2).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("hard", [True, False])
+@pytest.mark.parametrize("eps", [0.0, 1e-7])
+def test_binary_probabilities_densely(dtype, hard, eps):
+    rng = np.random.default_rng(8)
+    least = -300 if dtype == np.float64 else -44
+    p = np.concatenate([rng.random(40_000), 10.0 ** rng.uniform(least, 0, 20_000), 1 - 10.0 ** rng.uniform(-17, 0, 20_000),
+                        [0.5, np.sqrt(0.5), 1 - np.sqrt(0.5)]]).astype(dtype)
+    t = rng.integers(0, 2, p.shape).astype(dtype) if hard else rng.random(p.shape).astype(dtype)
+    loss, grad = binary_cross_entropy(p, t, eps=eps, reduction="none", return_grad=True)
+    value, of1 = np.clip(p.astype(Wide), eps, 1 - eps), t.astype(Wide)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        losses = np.where(of1 > 0, -of1 * np.log(value), 0) + np.where(of1 < 1, -(1 - of1) * np.log1p(-value), 0)
+        up, down = np.where(of1 > 0, of1 / value, 0), np.where(of1 < 1, (1 - of1) / (1 - value), 0)
+    assert ulps(loss, losses).max() <= 3
+    kept = value == p
+    check_differences(grad[kept], down[kept], up[kept])
+    assert (grad[~kept] == 0).all()

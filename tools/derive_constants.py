@@ -80,6 +80,11 @@ def log_tail(t):
     return (2 * mp.atanh(y / 2) / y - 1) / t
 
 
+def log1p_tail(r):
+    """(log1p(r) - r) / r^2"""
+    return (mp.log1p(r) - r) / r**2 if r > mp.mpf("1e-9") else r / 3 - mp.mpf(1) / 2
+
+
 def split(value, bits, rounding):
     """value as a part of the given number of bits and the rest in the working type."""
     scale = mp.mpf(2) ** (bits - 1 - mp.floor(mp.log(value, 2)))
@@ -97,6 +102,8 @@ def main():
     for name, degree in (("log", 7), ("log for float32", 3)):
         fixed, worst = rounded(log_tail, lambda t: t, degree, mp.mpf(0), (2 * (f - 1) / (f + 1)) ** 2, to_f64)
         show(name, fixed, worst)
+    fixed, worst = rounded(log1p_tail, lambda r: r**2 / mp.log1p(r), 8, mp.mpf(0), mp.mpf(1), to_f64)
+    show("log1p for float32", fixed, worst)
     print("ln2 float64, 41 bits and the rest:", *(v.hex() for v in split(LN2, 41, to_f64)))
     print("ln2 float32, 15 bits and the rest:", *(v.hex() for v in split(LN2, 15, to_f32)))
 
