@@ -20,10 +20,10 @@ from libc.string cimport memcpy, memset
 
 from kernels cimport (
     BF16, BLOCK, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
-    binary_target, class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_sum, kernels,
-    pairs, read_code, running_sum, sink, soft_sums, source, value_range, write_element, xentc_default_float,
-    xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_restore_float, xentc_runtime_start,
-    xentc_usable,
+    binary_target, class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_rounded,
+    exact_sum, kernels, pairs, read_code, running_sum, sink, soft_sums, source, value_range, write_element,
+    xentc_default_float, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_restore_float,
+    xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -95,15 +95,18 @@ def merge(state, other):
     exact_merge(<exact_sum *>&into[1, 0], <exact_sum *>&from_other[1, 0])
 
 
-def add_values(state, values, weights, int n_threads):
-    """Adds float64 values of any shape, with float64 weights of the same shape, to the state."""
-    cdef job j
+def rounded(const int64_t[::1] state):
+    """The float64 nearest to one of the sums of a state, ties to even."""
+    return exact_rounded(<const exact_sum *>&state[0])
+
+
+def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
+    """Adds float64 values of any shape, with float64 weights of the same shape or None, to the state."""
+    cdef Call call = Call(values, weights, with_classes=False)
     cdef gathered g
-    memset(&j, 0, sizeof(job))
-    cdef Rows value_rows = Rows(values), weight_rows = Rows(weights)
-    j.n_rows, j.n_classes = value_rows.size, 1
-    j.x, j.sample_weight = value_rows.view, weight_rows.view
-    run(values_block, &j, n_threads, state, &g)
+    run(values_block, &call.job, n_threads, &g)
+    exact_merge(<exact_sum *>&state[0, 0], &g.total.exact)
+    exact_merge(<exact_sum *>&state[1, 0], &g.total_weight.exact)
 
 
 # ---- The calls. Each fills in a job; the Rows that it points into live as long as the Call.
@@ -127,16 +130,18 @@ cdef class Call:
         cdef Rows rows = self.hold(x, with_classes)
         self.job.n_rows, self.job.n_classes, self.job.n_codes = rows.size, rows.n_classes, rows.n_classes
         self.job.x, self.job.x_step = floats(rows.view), rows.step
-        if sample_weight is not None:
-            self.job.sample_weight = self.hold(sample_weight).view
-            self.job.weighted = rows.size > 0 and not self.is_one(&self.job.sample_weight)
+        self.set_weight(&self.job.sample_weight, sample_weight)
+        self.job.weighted = sample_weight is not None
         self.job.class_weight = &ONE
         self.job.keep = 1
         self.job.eps = -1
 
-    cdef bint is_one(self, const view *weights):
-        # A single 1 broadcast to everything.
-        return weights.ndim == 1 and weights.stride[0] == 0 and (<const double *>weights.data)[0] == 1
+    cdef int set_weight(self, view *v, weight) except -1:
+        if weight is None:
+            v.data, v.element, v.ndim = <char *>&ONE, F64, 1       # of stride 0
+        else:
+            v[0] = self.hold(weight).view
+        return 0
 
     cdef int set_target(self, target, bint soft, sparse, class_weight, ignore_index, double label_smoothing) except -1:
         cdef Rows rows
@@ -145,11 +150,12 @@ cdef class Call:
         else:
             rows = self.hold(target, soft)
             self.job.target, self.job.target_step, self.job.soft = rows.view, rows.step, soft
-        rows = self.hold(class_weight)
-        self.job.class_weight, self.job.class_weight_step = <const double *>rows.view.data, rows.size != 1
-        self.job.weighted |= ignore_index is not None or rows.size != 1 or self.job.class_weight[0] != 1
+        if class_weight is not None:
+            self.job.class_weight, self.job.class_weight_step = <const double *>self.data(class_weight), 1
+            self.job.weighted = True
         if ignore_index is not None:
             self.job.has_ignore, self.job.ignore_index = True, ignore_index
+            self.job.weighted = True
         self.job.keep, self.job.uniform = 1 - label_smoothing, label_smoothing / self.job.n_classes
         return 0
 
@@ -184,21 +190,28 @@ cdef class Call:
             self.job.hess, self.job.hess_step = floats(rows.view), rows.step
         return 0
 
-    cdef run(self, block_loop loop, int n_threads, state):
-        # The first rows with an invalid target, and with an invalid probability; -1 for none.
+    cdef run(self, block_loop loop, int n_threads):
+        # What the calls return. The sums are exact and rounded once.
         cdef gathered g
-        run(loop, &self.job, n_threads, state, &g)
-        return (-1 if g.bad_row == self.job.n_rows else g.bad_row), (-1 if g.bad_proba == self.job.n_rows else g.bad_proba)
+        run(loop, &self.job, n_threads, &g)
+        return (exact_rounded(&g.total.exact), exact_rounded(&g.total_weight.exact), self.found(g.bad_row),
+                self.found(g.bad_proba))
+
+    cdef Py_ssize_t found(self, Py_ssize_t row):
+        return -1 if row == self.job.n_rows else row
 
 
-def total_weight(x, target, class_weight, sample_weight, state, *, ignore_index=None):
-    """The weights of integer targets into the state; the first row whose code is out of range, or -1."""
+# The losses return the sum of the weighted losses, that of the weights, the first row with an invalid target, and the first
+# with an invalid probability, or -1. sample_weight and class_weight may be None: all are 1.
+
+def total_weight(x, target, class_weight, sample_weight, *, ignore_index=None):
+    """As softmax_loss for integer targets, but of losses that are all 0: what is of use are the weights and the check."""
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, False, None, class_weight, ignore_index, 0)
-    return call.run(weights_block, 1, state)[0]
+    return call.run(weights_block, 1)
 
 
-def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
+def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, int n_threads, *,
                  bint soft=False, sparse=None, bint binary=False, bint narrow=False, ignore_index=None,
                  double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False,
                  int64_t lowest_label=0, positions=None):
@@ -206,11 +219,10 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
 
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
     rows' shape, or of x's shape where `soft`; None where `sparse` is (indptr, indices, data), int64, int64 and float64 with
-    sorted indices. class_weight: float64, one a class or a single one. sample_weight: float64 of the rows' shape. losses:
+    sorted indices. class_weight: float64, one a class. sample_weight: float64 of the rows' shape. losses:
     None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes,
     for the derivatives divided by the denominator. narrow: row losses are rounded to float32.
     binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. lowest_label, positions: as in log_loss.
-    The sums go into the state. Returns the first row with an invalid target, or -1.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
@@ -219,41 +231,38 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
     call.job.gamma, call.job.z, call.job.entropy = focal_gamma, z_loss, entropy
     if binary:
         call.job.n_codes = 2
-    return call.run(cross_entropy_block, n_threads, state)[0]
+    return call.run(cross_entropy_block, n_threads)
 
 
-def proba_loss(x, target, class_weight, sample_weight, losses, grad, double denominator, state, int n_threads, *,
+def proba_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, int n_threads, *,
                bint soft=False, sparse=None, bint narrow=False, ignore_index=None,
                double label_smoothing=0, double eps=0, bint normalized=False, bint logs=False):
-    """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss.
+    """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss, but hess, which is None.
 
-    eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities. Returns the first
-    row with an invalid target, and the first with an invalid probability, or -1.
+    eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
-    call.set_outputs(losses, grad, None, narrow, denominator)
+    call.set_outputs(losses, grad, hess, narrow, denominator)
     call.job.eps, call.job.normalized, call.job.logs = eps, normalized, logs
-    return call.run(proba_block, n_threads, state)
+    return call.run(proba_block, n_threads)
 
 
-def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double denominator, state, int n_threads, *,
-                eps=None, bint narrow=False, double label_smoothing=0,
-                double focal_gamma=0):
+def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double denominator, int n_threads, *,
+                eps=None, bint narrow=False, double label_smoothing=0, double focal_gamma=0):
     """Losses of binary targets, element by element: from logits, or with eps from probabilities clipped to [eps, 1 - eps].
 
-    target: of x's shape, of any real dtype. pos_weight, sample_weight: float64 of x's shape. Returns the first element with
-    an invalid target, and the first with an invalid probability, or -1.
+    target: of x's shape, of any real dtype. pos_weight, sample_weight: float64 of x's shape, or None.
     """
     cdef Call call = Call(x, sample_weight, with_classes=False)
     call.job.target = call.hold(target).view
-    call.job.pos_weight = call.hold(pos_weight).view
-    call.job.pos_weighted = call.job.n_rows > 0 and not call.is_one(&call.job.pos_weight)
+    call.set_weight(&call.job.pos_weight, pos_weight)
+    call.job.pos_weighted = pos_weight is not None
     call.set_outputs(losses, grad, hess, narrow, denominator, False)
     call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
     if eps is not None:
         call.job.eps = eps
-    return call.run(binary_block, n_threads, state)
+    return call.run(binary_block, n_threads)
 
 
 def logsumexp(x, out, int n_threads):
@@ -261,7 +270,7 @@ def logsumexp(x, out, int n_threads):
     cdef Call call = Call(x, None)
     cdef Rows result = call.hold(out, False, True)
     call.job.losses, call.job.loss_element = result.view.data, result.view.element
-    call.run(logsumexp_block, n_threads, None)
+    call.run(logsumexp_block, n_threads)
 
 
 def softmax(x, out, bint logs, int n_threads):
@@ -269,17 +278,18 @@ def softmax(x, out, bint logs, int n_threads):
     cdef Call call = Call(x, None)
     call.set_outputs(None, out, None, False, 1)
     call.job.logs = logs
-    call.run(softmax_block, n_threads, None)
+    call.run(softmax_block, n_threads)
 
 
-def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, state, int n_threads, *,
+def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, int n_threads, *,
              int64_t lowest_label=0, positions=None):
     """Log-loss of rows of probabilities, and what there is to say about them, in one pass.
 
     proba: as x in softmax_loss; a single class is P(class 1) of two. target: None (nothing is summed), or
     integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. One a row, they may be labels, of code
-    label - lowest_label, or positions[label - lowest_label] (int32, -1 for none). The sums go into the state. Returns
-    (lowest, highest, finite, rows sum to one within the tolerance, first row with a code out of range or -1).
+    label - lowest_label, or positions[label - lowest_label] (int32, -1 for none). Returns the sums of the losses and of the
+    weights, and the first row with a code out of range or -1, as the other losses do; then the lowest and the highest
+    probability, whether all are finite, and whether the rows sum to one within the tolerance.
     """
     cdef Call call = Call(proba, sample_weight)
     cdef gathered g
@@ -292,10 +302,9 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
     call.set_labels(lowest_label, positions)
     call.set_outputs(losses, None, None, False, 1)
     call.job.eps, call.job.tolerance = eps, tolerance
-    run(log_loss_block, &call.job, n_threads, state, &g)
-    bad_row = -1 if g.bad_row == call.job.n_rows else g.bad_row
-    sums_to_one = call.job.n_classes == 1 or not g.range.sums_differ
-    return g.range.lowest, g.range.highest, not g.range.not_finite, sums_to_one, bad_row
+    run(log_loss_block, &call.job, n_threads, &g)
+    return (exact_rounded(&g.total.exact), exact_rounded(&g.total_weight.exact), call.found(g.bad_row), g.range.lowest,
+            g.range.highest, not g.range.not_finite, call.job.n_classes == 1 or not g.range.sums_differ)
 
 
 def elementary(int function, double[::1] x, double[::1] out):

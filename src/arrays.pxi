@@ -28,17 +28,17 @@ cdef inline ptrdiff_t step_of(const view *v, Py_ssize_t first, int n) noexcept n
 
 
 cdef element element_of(const char *fmt, Py_ssize_t size) except ELEMENTS:
-    cdef bytes kind = fmt[:1] if fmt != NULL else b"B"
-    if kind == b"d":
+    cdef char kind = fmt[0] if fmt != NULL else c"B"
+    if kind == c"d":
         return F64
-    if kind == b"f":
+    if kind == c"f":
         return F32
-    if kind == b"e":
+    if kind == c"e":
         return F16
     if kind in b"bhilqn":
-        return {1: I8, 2: I16, 4: I32, 8: I64}[size]
+        return I8 if size == 1 else I16 if size == 2 else I32 if size == 4 else I64
     if kind in b"BHILQN?":
-        return {1: U8, 2: U16, 4: U32, 8: U64}[size]
+        return U8 if size == 1 else U16 if size == 2 else U32 if size == 4 else U64
     raise TypeError(f"no loop for elements of format {fmt}")
 
 

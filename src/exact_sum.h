@@ -3,7 +3,7 @@
  * A small superaccumulator (R. Neal 2015, arXiv 1505.05571): a fixed-point number over the whole range of float64, kept
  * in 64-bit chunks that start 32 bits apart. A value touches two chunks: chunk i gets the low 32 bits of its shifted
  * mantissa, chunk i + 1 the rest, below 2^53. The 11 bits left over take CARRY_AFTER values before the carries must move on.
- * The integer sum of chunk[i] * 2^(32 i) counts units of 2^-1075; rounding it to a float64 is the reader's business.
+ * The integer sum of chunk[i] * 2^(32 i) counts units of 2^-1075, twice as many as the smallest subnormal.
  */
 #ifndef XENTC_EXACT_SUM_H
 #define XENTC_EXACT_SUM_H
@@ -72,6 +72,56 @@ static inline void exact_merge(struct exact_sum *sum, struct exact_sum *other)
     sum->negative_infinities += other->negative_infinities;
     sum->nans += other->nans;
     exact_carry(sum);
+}
+
+/* The float64 nearest to the sum, ties to even. In integers: the rounding mode and the flags are the caller's. */
+static inline double exact_rounded(const struct exact_sum *sum)
+{
+    const uint64_t infinity = (uint64_t)0x7ff << 52;
+    uint32_t digit[CHUNKS];
+    uint64_t bits, sign = 0;
+    int64_t carry = 0;
+    double value;
+    for (int i = 0; i < CHUNKS; i++) {
+        carry += sum->chunk[i];
+        digit[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    if (carry < 0) {
+        sign = (uint64_t)1 << 63;
+        carry = 1;
+        for (int i = 0; i < CHUNKS; i++) {
+            carry += (uint32_t)~digit[i];
+            digit[i] = (uint32_t)carry;
+            carry >>= 32;
+        }
+    }
+    int top = CHUNKS - 1;
+    while (top > 1 && !digit[top])
+        top--;
+    uint64_t head = (uint64_t)digit[top] << 32 | digit[top - 1];
+    if (sum->nans || (sum->positive_infinities && sum->negative_infinities)) {
+        bits = infinity | (uint64_t)1 << 51;
+        sign = 0;
+    } else if (sum->positive_infinities || sum->negative_infinities) {
+        bits = infinity;
+        sign = sum->positive_infinities ? 0 : (uint64_t)1 << 63;
+    } else if (top == 1 && head >> 53 == 0) {
+        bits = head >> 1;                         /* zero or a subnormal: all float64 are even numbers of units, so exact */
+    } else {
+        int shift = __builtin_clzll(head);
+        uint64_t third = top > 1 ? (uint64_t)digit[top - 2] << shift : 0, rest = third & 0xffffffff;
+        int exponent = 32 * top - 21 - shift;     /* biased: a head of 2^53 at top 1 is 2^-1022, of exponent 1 */
+        for (int i = 0; i < top - 2; i++)
+            rest |= digit[i];
+        head = head << shift | third >> 32;
+        uint64_t mantissa = head >> 11, below = (head & 0x7ff) << 1 | (rest != 0);
+        mantissa += below > 0x800 - (mantissa & 1);
+        bits = exponent > 0x7fe ? infinity : ((uint64_t)(exponent - 1) << 52) + mantissa;
+    }
+    bits |= sign;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 /* Most values need not touch the chunks one by one: eight lanes collect them in bins of 40 bits, as multiples of 2^-20,

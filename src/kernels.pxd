@@ -13,6 +13,7 @@ cdef extern from "exact_sum.h" nogil:
     void exact_carry(exact_sum *sum)
     void exact_add(exact_sum *sum, double value)
     void exact_merge(exact_sum *sum, exact_sum *other)
+    double exact_rounded(const exact_sum *sum)
     struct running_sum:
         exact_sum exact
     void exact_flush(running_sum *sum)

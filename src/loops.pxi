@@ -485,8 +485,8 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     finish_rows(j, first, n, loss, &t, g)
 
 
-cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *result) except -1:
-    # All blocks of the call, in slices between which Ctrl-C is looked for; the sums go into state.
+cdef int run(block_loop loop, const job *j, int n_threads, gathered *result) except -1:
+    # All blocks of the call, in slices between which Ctrl-C is looked for.
     cdef Py_ssize_t row_bytes = j.n_classes * (8 if j.x.element == F64 else 4)
     # Rows that share their cache lines go together, whatever their length.
     cdef bint across = not -8 <= j.x_step <= 8
@@ -533,7 +533,6 @@ cdef int run(block_loop loop, const job *j, int n_threads, state, gathered *resu
             result.range.sums_differ |= all_gathered[t].range.sums_differ
     finally:
         free(all_gathered)
-    merge_into(state, result)
     return 0
 
 
@@ -541,15 +540,6 @@ cdef inline void run_block(block_loop loop, const job *j, Py_ssize_t first, int 
     cdef uint64_t control = xentc_default_float()
     loop(j, first, n, g)
     xentc_restore_float(control)
-
-
-cdef int merge_into(state, gathered *g) except -1:
-    if state is None:
-        return 0
-    cdef int64_t[:, ::1] sums = state
-    exact_merge(<exact_sum *>&sums[0, 0], &g.total.exact)
-    exact_merge(<exact_sum *>&sums[1, 0], &g.total_weight.exact)
-    return 0
 
 
 cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:

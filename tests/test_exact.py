@@ -73,6 +73,46 @@ def test_ties_round_to_even():
         assert total.sum() == want
 
 
+LARGEST, SMALLEST, TINY = np.finfo(float).max, np.finfo(float).tiny, 5e-324
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [LARGEST, 2.0**970],  # the tie between the largest float64 and infinity
+        [LARGEST, 2.0**970, -TINY],
+        [LARGEST, 2.0**969],
+        [2.0**1023, 2.0**1023],
+        [LARGEST] * 3 + [-LARGEST],
+        [SMALLEST, -TINY],
+        [SMALLEST, TINY],
+        [SMALLEST - TINY, TINY],
+        [TINY] * 3,
+        [1.0, -1.0],
+        [1.0, -1.0, TINY],
+        [2.0**31, -TINY],  # borrows through all chunks below
+        [LARGEST, -TINY],
+    ],
+)
+def test_rounding_at_the_edges(values, sign):
+    total = ExactMean()
+    total.add(np.array(values) * sign)
+    want = rounded(sum((Fraction(v * sign) for v in values), Fraction(0)))
+    assert (total.sum(), math.copysign(1, total.sum())) == (want, math.copysign(1, want))
+
+
+def test_ties_at_every_exponent():
+    for exponent in range(-1021, 1024):
+        one = math.ldexp(1.0, exponent)
+        for value in (one, one + math.ulp(one)):
+            for part in (0.5, 0.25, 0.75, -0.25, -0.5):
+                addend = math.ulp(one) * part
+                total = ExactMean()
+                total.add([value, addend])
+                assert total.sum() == rounded(Fraction(value) + Fraction(addend))
+
+
 @pytest.mark.parametrize(
     ("values", "want"),
     [([math.inf, 1], math.inf), ([-math.inf, 1], -math.inf), ([math.inf, -math.inf], math.nan), ([math.nan, 1], math.nan)],

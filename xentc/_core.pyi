@@ -9,26 +9,25 @@ STATE_SHAPE: tuple[int, int]
 def build_info() -> dict[str, Any]: ...
 def openmp_limit() -> int: ...
 def merge(state: np.ndarray, other: np.ndarray) -> None: ...
-def add_values(state: np.ndarray, values: np.ndarray, weights: np.ndarray, n_threads: int) -> None: ...
+def rounded(state: np.ndarray) -> float: ...
+def add_values(state: np.ndarray, values: np.ndarray, weights: np.ndarray | None, n_threads: int) -> None: ...
 def total_weight(
     x: np.ndarray,
     target: np.ndarray | None,
-    class_weight: np.ndarray,
-    sample_weight: np.ndarray,
-    state: np.ndarray,
+    class_weight: np.ndarray | None,
+    sample_weight: np.ndarray | None,
     *,
     ignore_index: int | None = None,
-) -> int: ...
+) -> tuple[float, float, int, int]: ...
 def softmax_loss(
     x: np.ndarray,
     target: np.ndarray | None,
-    class_weight: np.ndarray,
-    sample_weight: np.ndarray,
+    class_weight: np.ndarray | None,
+    sample_weight: np.ndarray | None,
     losses: np.ndarray | None,
     grad: np.ndarray | None,
     hess: np.ndarray | None,
     denominator: float,
-    state: np.ndarray,
     n_threads: int,
     *,
     soft: bool = False,
@@ -42,16 +41,16 @@ def softmax_loss(
     entropy: bool = False,
     lowest_label: int = 0,
     positions: np.ndarray | None = None,
-) -> int: ...
+) -> tuple[float, float, int, int]: ...
 def proba_loss(
     x: np.ndarray,
     target: np.ndarray | None,
-    class_weight: np.ndarray,
-    sample_weight: np.ndarray,
+    class_weight: np.ndarray | None,
+    sample_weight: np.ndarray | None,
     losses: np.ndarray | None,
     grad: np.ndarray | None,
+    hess: np.ndarray | None,
     denominator: float,
-    state: np.ndarray,
     n_threads: int,
     *,
     soft: bool = False,
@@ -62,40 +61,38 @@ def proba_loss(
     eps: float = 0.0,
     normalized: bool = False,
     logs: bool = False,
-) -> tuple[int, int]: ...
+) -> tuple[float, float, int, int]: ...
 def binary_loss(
     x: np.ndarray,
     target: np.ndarray,
-    pos_weight: np.ndarray,
-    sample_weight: np.ndarray,
+    pos_weight: np.ndarray | None,
+    sample_weight: np.ndarray | None,
     losses: np.ndarray | None,
     grad: np.ndarray | None,
     hess: np.ndarray | None,
     denominator: float,
-    state: np.ndarray,
     n_threads: int,
     *,
     eps: float | None = None,
     narrow: bool = False,
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
-) -> tuple[int, int]: ...
+) -> tuple[float, float, int, int]: ...
 def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int) -> None: ...
 def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int) -> None: ...
 def log_loss(
     proba: np.ndarray,
     target: np.ndarray | None,
     entries: np.ndarray | None,
-    sample_weight: np.ndarray,
+    sample_weight: np.ndarray | None,
     losses: np.ndarray | None,
     eps: float,
     tolerance: float,
-    state: np.ndarray,
     n_threads: int,
     *,
     lowest_label: int = 0,
     positions: np.ndarray | None = None,
-) -> tuple[float, float, bool, bool, int]: ...
+) -> tuple[float, float, int, float, float, bool, bool]: ...
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...
 def label_extremes(labels: np.ndarray, n_threads: int) -> tuple[int, int]: ...
 def mark_labels(labels: np.ndarray, lowest: int, present: np.ndarray) -> None: ...

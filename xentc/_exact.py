@@ -1,7 +1,8 @@
-"""Python layer: the exact sum in the open, and the rounding of its state."""
+"""Python layer: the exact sum in the open."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,6 @@ from numpy.typing import ArrayLike
 
 from xentc import _config, _core
 
-_CHUNKS = _core.STATE_SHAPE[1] - 4
-_UNIT = 1 << 1075  # a chunk counts units of 2^-1075
 _VERSION = 1
 
 
@@ -19,25 +18,16 @@ def new_state() -> np.ndarray:
     return np.zeros(_core.STATE_SHAPE, np.int64)
 
 
-def rounded(exact_sum: np.ndarray) -> float:
-    """The float64 nearest to an exact sum."""
-    positive, negative, nans = exact_sum[_CHUNKS : _CHUNKS + 3].tolist()
-    if nans or (positive and negative):
-        return float("nan")
-    if positive or negative:
-        return float("inf") if positive else float("-inf")
-    digits = exact_sum[: _CHUNKS - 1].astype("<u4").tobytes()
-    units = int.from_bytes(digits, "little") + (int(exact_sum[_CHUNKS - 1]) << (32 * (_CHUNKS - 1)))
-    try:
-        return units / _UNIT
-    except OverflowError:
-        return float("inf") if units > 0 else float("-inf")
+def rounded_sum(values: np.ndarray, n_threads: int) -> float:
+    """The float64 nearest to the sum of float64 values."""
+    state = new_state()
+    _core.add_values(state, values, None, n_threads)
+    return _core.rounded(state[0])
 
 
-def mean(state: np.ndarray) -> float:
-    """The rounded sum over the rounded weight sum; NaN where the weights sum to zero."""
-    total, weight = rounded(state[0]), rounded(state[1])
-    return total / weight if weight else float("nan")
+def mean(total: float, weight: float) -> float:
+    """A sum over the sum of its weights; NaN where that is zero."""
+    return total / weight if weight else math.nan
 
 
 class ExactMean:
@@ -103,9 +93,8 @@ class ExactMean:
         from xentc import _validation
 
         x = _validation.as_float64(values, "values")
-        if weights is None:
-            w = np.broadcast_to(np.float64(1), x.shape)
-        else:
+        w = None
+        if weights is not None:
             w = _validation.broadcast(_validation.as_float64(weights, "weights"), x.shape, "weights", "values")
         _core.add_values(self._state, x, w, _config.threads_for(x.size, None))
         self.count += x.size
@@ -119,15 +108,15 @@ class ExactMean:
 
     def sum(self) -> float:
         """The weighted sum, correctly rounded; 0.0 where nothing was added."""
-        return rounded(self._state[0])
+        return _core.rounded(self._state[0])
 
     def weight_sum(self) -> float:
         """The sum of the weights, correctly rounded."""
-        return rounded(self._state[1])
+        return _core.rounded(self._state[1])
 
     def mean(self) -> float:
         """``sum() / weight_sum()``; NaN where the weights sum to zero."""
-        return mean(self._state)
+        return mean(self.sum(), self.weight_sum())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"version": _VERSION, "count": self.count, "state": self._state.tobytes()}

@@ -9,106 +9,104 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core, _exact, _validation
-from xentc._validation import Floats, Target
-
-_ONE = np.ones(1)
 
 
 class Derivative:
     """An array that a derivative goes into: the caller's, or one of ours that is copied into it at the end."""
 
-    def __init__(self, wanted: bool, out: Any, x: Floats, others: dict[str, Any], name: str) -> None:
-        self.out, self.array, self.in_place = out, None, False
+    def __init__(self, name: str, out: Any, x: np.ndarray, x_name: str, others: dict[str, Any]) -> None:
+        self.out, self.in_place = out, False
         if out is not None:
-            if not wanted:
-                raise ValueError(f"out_{name} is given, but return_{name} is False")
-            self.in_place = _validation.check_out(out, x, others, f"out_{name}")
-            if _validation.is_direct(out):
-                self.array = out
-        if wanted and self.array is None:
-            self.array = _validation.like(x.array, out, x.result)
+            self.in_place = _validation.check_out(out, f"out_{name}", x, x_name, others)
+        if out is not None and _validation.is_direct(out):
+            self.array = out
+        else:
+            self.array = _validation.like(x, out, _validation.result_type(x))
 
-    def view(self, axis: int | None = None) -> np.ndarray | None:
-        return None if self.array is None else _validation.raw(self.array, axis)
-
-    def finish(self) -> np.ndarray | None:
-        if self.out is not None and self.array is not self.out:
+    def finish(self) -> np.ndarray:
+        if self.out is None:
+            return self.array
+        if self.array is not self.out:
             self.out[...] = self.array
-        return self.array if self.out is None else self.out
+        return self.out
+
+
+def derivatives(
+    x: np.ndarray, x_name: str, return_grad: bool, return_hess: bool, out_grad: Any, out_hess: Any, others: dict[str, Any]
+) -> tuple[Derivative | None, Derivative | None]:
+    """The gradient and the Hessian, None where not wanted; others: the arrays that they must not share memory with."""
+    for name, wanted, out in (("grad", return_grad, out_grad), ("hess", return_hess, out_hess)):
+        if out is not None and not wanted:
+            raise ValueError(f"out_{name} is given, but return_{name} is False")
+    if not return_grad:
+        return None, None
+    grad = Derivative("grad", out_grad, x, x_name, others)
+    if not return_hess:
+        return grad, None
+    return grad, Derivative("hess", out_hess, x, x_name, {**others, x_name: x, "out_grad": grad.array})
 
 
 def row_loss(
-    loop: Callable[..., tuple[int, int]], x: Any, name: str, target: Any, *, checks_x: bool = False,
-    class_weight: Any = None, sample_weight: Any, label_smoothing: Any = 0.0, ignore_index: Any = None, axis: int,
-    reduction: str, return_grad: bool = False, return_hess: bool = False, out_grad: Any = None, out_hess: Any = None,
-    n_threads: int | None,
+    loop: Callable[..., tuple[float, float, int, int]], x: Any, name: str, target: Any, *, options: dict[str, Any],
+    checks_x: bool = False, class_weight: Any = None, sample_weight: Any, label_smoothing: Any = 0.0,
+    ignore_index: Any = None, axis: int, reduction: str, return_grad: bool = False, return_hess: bool = False,
+    out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
 ) -> Any:
-    """A loss over rows of classes.
+    """A loss over rows of classes; a Hessian is returned with a gradient only.
 
-    loop(x, target, class_weight, sample_weight, losses, grad, hess, denominator, state, threads, **options) runs it and
-    returns the first row with an invalid target, and the first with an invalid probability, or -1. checks_x: there can be
-    such a one.
+    loop: the function of _core that runs it, options: its arguments that not all losses have. checks_x: it may find an
+    invalid probability.
     """
-    floats = _validation.as_floats(x, name)
-    axis = _validation.class_axis(floats, axis)
-    array = _validation.raw(floats.array, axis)
+    x = _validation.as_floats(x, name)
+    axis = _validation.class_axis(x, name, axis)
+    array = _validation.classes_last(_validation.raw(x), axis)
     rows, n_classes = array.shape[:-1], array.shape[-1]
-    t = _validation.as_target(target, floats, axis)
-    class_weights = _ONE if class_weight is None else _validation.as_class_weight(class_weight, n_classes)
-    sample_weights = np.broadcast_to(_ONE[0], rows)
+    t, sparse = _validation.as_target(target, x.shape, rows, name, axis)
+    soft = t is None or t.ndim == array.ndim
+    if class_weight is not None:
+        class_weight = _validation.as_class_weight(class_weight, n_classes)
     if sample_weight is not None:
-        sample_weights = _validation.as_weight(sample_weight, rows, "sample_weight", "the rows")
+        sample_weight = _validation.as_weight(sample_weight, rows, "sample_weight", "the rows")
     smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
     if ignore_index is not None:
-        if t.soft:
+        if soft:
             raise ValueError("ignore_index is for integer targets; give rows to ignore a sample_weight of 0 instead")
         ignore_index = _index(ignore_index, "ignore_index")
     _check_reduction(reduction)
-    others = {"target": t.array, "class_weight": class_weights, "sample_weight": sample_weights}
-    grad = Derivative(return_grad, out_grad, floats, others, "grad")
-    hess = Derivative(return_hess, out_hess, floats, {**others, name: floats.array, "out_grad": grad.array}, "hess")
+    others = {"target": t, "class_weight": class_weight, "sample_weight": sample_weight}
+    grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
     threads = _config.threads_for(array.size, n_threads)
 
     denominator = 1.0
-    derivatives = return_grad or return_hess
-    weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
-    weight_sum = float(array.size // n_classes)
+    if grad is not None:
+        in_mean = reduction == "mean"
+        weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
+        if in_mean:
+            denominator = float(array.size // n_classes)
+        if soft:
+            if in_mean and sample_weight is not None:
+                denominator = _exact.rounded_sum(sample_weight, threads)
+        elif (in_mean and weighted) or (grad.in_place and not checks_x):
+            _, weight, bad, _ = _core.total_weight(array, t, class_weight, sample_weight, ignore_index=ignore_index)
+            if bad >= 0:
+                _raise_bad_target(bad, t, soft, n_classes, name, axis)
+            if in_mean:
+                denominator = weight
 
-    def weigh(state: np.ndarray) -> None:
-        bad = _core.total_weight(array, t.array, class_weights, sample_weights, state, ignore_index=ignore_index)
-        raise_bad_target(bad, t, n_classes, name, axis)
-
-    if derivatives and reduction == "mean" and weighted:
-        state = _exact.new_state()
-        if t.soft:
-            _core.add_values(state, sample_weights, sample_weights, threads)
-        else:
-            weigh(state)
-        weight_sum = _exact.rounded(state[1])
-    if reduction == "mean":
-        denominator = weight_sum
-
-    losses: np.ndarray | None = np.empty(rows, floats.result) if reduction == "none" else None
-
-    def run(losses: np.ndarray | None, grad: np.ndarray | None, hess: np.ndarray | None) -> np.ndarray:
-        state = _exact.new_state()
-        bad, bad_proba = loop(
-            array, t.array, class_weights, sample_weights, losses, grad, hess, denominator, state, threads, soft=t.soft,
-            sparse=t.sparse, narrow=floats.result is np.float32, ignore_index=ignore_index, label_smoothing=smoothing,
+    losses: np.ndarray | None = np.empty(rows, _validation.result_type(x)) if reduction == "none" else None
+    passes = [(losses, _view(grad, axis), _view(hess, axis))]
+    if grad is not None and grad.in_place and (soft or checks_x):
+        passes.insert(0, (None, None, None))  # nothing is overwritten that an error would lose
+    for outputs in passes:
+        total, weight, bad, bad_proba = loop(
+            array, t, class_weight, sample_weight, *outputs, denominator, threads, soft=soft, sparse=sparse,
+            narrow=x.itemsize < 8, ignore_index=ignore_index, label_smoothing=smoothing, **options,
         )
-        raise_bad_target(bad, t, n_classes, name, axis)
+        if bad >= 0:
+            _raise_bad_target(bad, t, soft, n_classes, name, axis)
         if bad_proba >= 0:
-            _raise_bad_row(bad_proba, floats, axis)
-        return state
-
-    if grad.in_place:
-        # Nothing is overwritten that an error would lose.
-        if t.soft or checks_x:
-            run(None, None, None)
-        else:
-            weigh(_exact.new_state())
-    state = run(losses, grad.view(axis), hess.view(axis))
-    return reduced(losses, state, reduction, grad if return_grad else None, hess if return_hess else None)
+            _raise_bad_row(bad_proba, x, name, axis)
+    return _result(losses, total, weight, reduction, grad, hess)
 
 
 def element_loss(
@@ -116,89 +114,80 @@ def element_loss(
     eps: float | None = None, reduction: str, return_grad: bool, return_hess: bool = False, out_grad: Any = None,
     out_hess: Any = None, n_threads: int | None,
 ) -> Any:
-    """A loss of binary targets, element by element."""
-    floats = _validation.as_floats(x, name)
-    array = _validation.raw(floats.array)
+    """A loss of binary targets, element by element; a Hessian is returned with a gradient only."""
+    x = _validation.as_floats(x, name)
     t = _validation.as_array(target, "target")
-    if t.shape != array.shape:
-        raise ValueError(f"target has shape {t.shape}; expected that of {name}, {array.shape}")
+    if t.shape != x.shape:
+        raise ValueError(f"target has shape {t.shape}; expected that of {name}, {x.shape}")
     if t.dtype.kind not in "biu":
-        t = _validation.as_floats(t, "target").array
+        t = _validation.as_floats(t, "target")
         if _validation.is_bfloat16(t.dtype):
             t = t.astype(np.float32)
     t = _validation.native(t)
-    weights = {}
-    for key, value, of in (("pos_weight", pos_weight, name), ("sample_weight", sample_weight, name)):
-        one = np.broadcast_to(_ONE[0], array.shape)
-        weights[key] = one if value is None else _validation.as_weight(value, array.shape, key, of)
+    if pos_weight is not None:
+        pos_weight = _validation.as_weight(pos_weight, x.shape, "pos_weight", name)
+    if sample_weight is not None:
+        sample_weight = _validation.as_weight(sample_weight, x.shape, "sample_weight", name)
     smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
     _check_reduction(reduction)
-    others = {"target": t, **weights}
-    grad = Derivative(return_grad, out_grad, floats, others, "grad")
-    hess = Derivative(return_hess, out_hess, floats, {**others, name: floats.array, "out_grad": grad.array}, "hess")
-    threads = _config.threads_for(array.size * 8, n_threads)
+    others = {"target": t, "pos_weight": pos_weight, "sample_weight": sample_weight}
+    grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
+    threads = _config.threads_for(x.size * 8, n_threads)
     denominator = 1.0
-    state = _exact.new_state()
-    if reduction == "mean" and (return_grad or return_hess):
-        denominator = float(array.size)
-        if sample_weight is not None:
-            _core.add_values(state, weights["sample_weight"], weights["sample_weight"], threads)
-            denominator = _exact.rounded(state[1])
-            state = _exact.new_state()
-    if grad.in_place and array.size:
+    if grad is not None and reduction == "mean":
+        denominator = float(x.size) if sample_weight is None else _exact.rounded_sum(sample_weight, threads)
+    if grad is not None and grad.in_place and x.size:
         out_of_range = (t < 0) | (t > 1)
         if out_of_range.any():
             _raise_bad_element(int(np.argmax(out_of_range)), t, "target", "from 0 to 1")
-        if eps is not None and ((floats.array < 0) | (floats.array > 1)).any():
-            _raise_bad_element(int(np.argmax((floats.array < 0) | (floats.array > 1))), floats.array, name, "from 0 to 1")
-    losses: np.ndarray | None = np.empty(array.shape, floats.result) if reduction == "none" else None
-    bad, bad_proba = _core.binary_loss(
-        array, t, weights["pos_weight"], weights["sample_weight"], losses, grad.view(), hess.view(), denominator, state,
-        threads, eps=eps, narrow=floats.result is np.float32,
-        label_smoothing=smoothing, focal_gamma=focal_gamma,
+        if eps is not None and ((x < 0) | (x > 1)).any():
+            _raise_bad_element(int(np.argmax((x < 0) | (x > 1))), x, name, "from 0 to 1")
+    losses = np.empty(x.shape, _validation.result_type(x)) if reduction == "none" else None
+    total, weight, bad, bad_proba = _core.binary_loss(
+        _validation.raw(x), t, pos_weight, sample_weight, losses, _view(grad), _view(hess), denominator, threads, eps=eps,
+        narrow=x.itemsize < 8, label_smoothing=smoothing, focal_gamma=focal_gamma,
     )
     if bad >= 0:
         _raise_bad_element(bad, _validation.as_array(target, "target"), "target", "from 0 to 1")
     if bad_proba >= 0:
-        _raise_bad_element(bad_proba, floats.array, name, "from 0 to 1")
-    return reduced(losses, state, reduction, grad if return_grad else None, hess if return_hess else None)
+        _raise_bad_element(bad_proba, x, name, "from 0 to 1")
+    return _result(losses, total, weight, reduction, grad, hess)
 
 
-def reduced(
-    losses: np.ndarray | None, state: np.ndarray, reduction: str, grad: Derivative | None, hess: Derivative | None
+def _view(derivative: Derivative | None, axis: int = -1) -> np.ndarray | None:
+    """Where the loops write: as they read, with the class axis last."""
+    return None if derivative is None else _validation.classes_last(_validation.raw(derivative.array), axis)
+
+
+def _result(
+    losses: np.ndarray | None, total: float, weight: float, reduction: str, grad: Derivative | None, hess: Derivative | None
 ) -> Any:
     """The loss, or the tuple of it and the derivatives."""
-    loss: Any = losses
-    if reduction == "sum":
-        loss = _exact.rounded(state[0])
-    elif reduction == "mean":
-        loss = _exact.mean(state)
-    parts = [derivative.finish() for derivative in (grad, hess) if derivative is not None]
-    return (loss, *parts) if parts else loss
+    loss: Any = losses if reduction == "none" else total if reduction == "sum" else _exact.mean(total, weight)
+    if grad is None:
+        return loss
+    return (loss, grad.finish()) if hess is None else (loss, grad.finish(), hess.finish())
 
 
-def raise_bad_target(row: int, t: Target, n_classes: int, name: str, axis: int) -> None:
-    """An error for the first row with an invalid target; nothing for -1."""
-    if row < 0:
-        return
-    assert t.array is not None
-    if not t.soft:
-        place = np.unravel_index(row, t.array.shape)
-        raise ValueError(f"target{_place(place)} is {t.array[place]}, but {name} have {n_classes} classes")
-    place = np.unravel_index(row, t.array.shape[:-1])
-    values = t.array[place]
+def _raise_bad_target(row: int, t: np.ndarray | None, soft: bool, n_classes: int, name: str, axis: int) -> None:
+    assert t is not None  # sparse targets were checked before
+    if not soft:
+        place = np.unravel_index(row, t.shape)
+        raise ValueError(f"target{_place(place)} is {t[place]}, but {name} have {n_classes} classes")
+    place = np.unravel_index(row, t.shape[:-1])
+    values = t[place]
     position = int(np.argmax(values < 0))
     whole = np.insert(np.array(place, int), axis, position)
     raise ValueError(f"target{_place(whole)} is {values[position]}; expected probabilities >= 0")
 
 
-def _raise_bad_row(row: int, x: Floats, axis: int) -> None:
-    rows = np.moveaxis(x.array, axis, -1)
+def _raise_bad_row(row: int, x: np.ndarray, name: str, axis: int) -> None:
+    rows = np.moveaxis(x, axis, -1)
     place = np.unravel_index(row, rows.shape[:-1])
     values = rows[place].astype(float)
     position = int(np.argmax((values < 0) | (values > 1)))
     whole = np.insert(np.array(place, int), axis, position)
-    raise ValueError(f"{x.name}{_place(whole)} is {values[position]}; expected probabilities from 0 to 1")
+    raise ValueError(f"{name}{_place(whole)} is {values[position]}; expected probabilities from 0 to 1")
 
 
 def _raise_bad_element(position: int, a: np.ndarray, name: str, expected: str) -> None:

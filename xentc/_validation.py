@@ -7,7 +7,7 @@ import numbers
 import operator
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 
 
 def is_float(dtype: np.dtype) -> bool:
-    return is_bfloat16(dtype) or (dtype.kind == "f" and dtype.itemsize <= 8)
+    return (dtype.kind == "f" and dtype.itemsize <= 8) or is_bfloat16(dtype)
 
 
 def is_direct(a: np.ndarray) -> bool:
@@ -69,64 +69,57 @@ def as_float64(x: Any, name: str) -> np.ndarray:
     return _aligned(_real(as_array(x, name), name).astype(np.float64, copy=False))
 
 
-class Floats(NamedTuple):
-    """Floats as the loops read them: where they lie, in any layout."""
-
-    array: np.ndarray  # float64, float32, float16, or bfloat16
-    name: str
-
-    @property
-    def result(self) -> type:
-        """What is computed: float64 for float64, else float32."""
-        return np.float64 if self.array.dtype == np.float64 else np.float32
+def as_floats(x: Any, name: str) -> np.ndarray:
+    """Real numbers as the loops read them, in any layout: float64, or a narrower float as it is."""
+    a = as_array(x, name)
+    if not is_float(a.dtype):
+        if a.dtype.kind == "b":
+            raise TypeError(f"{name} are booleans; expected real numbers")
+        a = _real(a, name).astype(np.float64)
+    return native(a)
 
 
-def raw(a: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Floats with the class axis last; bfloat16, which buffers do not know, as its bits."""
-    a = a if axis is None else np.moveaxis(a, axis, -1)
+def result_type(a: np.ndarray) -> type:
+    """What is computed from floats: float64 for float64, else float32."""
+    return np.float64 if a.itemsize == 8 else np.float32
+
+
+def classes_last(a: np.ndarray, axis: int) -> np.ndarray:
+    return a if axis == a.ndim - 1 else np.moveaxis(a, axis, -1)
+
+
+def raw(a: np.ndarray) -> np.ndarray:
+    """Floats as buffers know them: bfloat16 as its bits."""
     return a.view(np.uint16) if is_bfloat16(a.dtype) else a
 
 
-def as_floats(x: Any, name: str) -> Floats:
-    """Real numbers as float64, or a narrower float as it is."""
-    a = as_array(x, name)
-    if a.dtype.kind == "b":
-        raise TypeError(f"{name} are booleans; expected real numbers")
-    a = _real(a, name)
-    if not is_float(a.dtype):
-        a = a.astype(np.float64)
-    return Floats(native(a), name)
-
-
-def class_axis(x: Floats, axis: int) -> int:
+def class_axis(a: np.ndarray, name: str, axis: int) -> int:
     """The class axis, counted from the front."""
-    a = x.array
     if a.ndim == 0:
-        raise ValueError(f"{x.name} is a scalar; expected at least one axis, that of the classes")
+        raise ValueError(f"{name} is a scalar; expected at least one axis, that of the classes")
     try:
         position = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an integer, got {axis!r}") from None
     if not -a.ndim <= position < a.ndim:
-        raise ValueError(f"axis is {position}, but {x.name} have {a.ndim} axes")
+        raise ValueError(f"axis is {position}, but {name} have {a.ndim} axes")
     if a.shape[position] == 0:
-        raise ValueError(f"{x.name} of shape {a.shape} have no classes")
+        raise ValueError(f"{name} of shape {a.shape} have no classes")
     return position % a.ndim
 
 
-class Target(NamedTuple):
-    """Codes of the rows' shape, or weights of the classes: dense, or sparse entries."""
-
-    array: np.ndarray | None
-    soft: bool
-    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+Entries = tuple[np.ndarray, np.ndarray, np.ndarray]  # of a sparse array: indptr, indices, data
 
 
-def as_target(target: Any, x: Floats, axis: int) -> Target:
-    shape = x.array.shape
-    rows, n_classes = shape[:axis] + shape[axis + 1 :], shape[axis]
+def as_target(
+    target: Any, shape: tuple[int, ...], rows: tuple[int, ...], name: str, axis: int
+) -> tuple[np.ndarray | None, Entries | None]:
+    """Codes of the rows' shape or weights of the classes, classes last; or the entries of sparse ones.
+
+    shape: that of the argument `name`, whose rows are those of all axes but `axis`.
+    """
     if is_sparse(target):
-        return _sparse_target(target, x, axis)
+        return None, _sparse_target(target, shape, name, axis)
     a = as_array(target, "target")
     if a.shape == shape:
         if a.dtype.kind not in "biu":
@@ -135,27 +128,26 @@ def as_target(target: Any, x: Floats, axis: int) -> Target:
                 a = a.astype(np.float32)
             elif a.dtype.kind != "f" or a.dtype.itemsize > 8:
                 a = a.astype(np.float64)
-        return Target(np.moveaxis(native(a), axis, -1), True)
+        return classes_last(native(a), axis), None
     if a.shape != rows:
         raise ValueError(
-            f"target has shape {a.shape}; expected {rows} (integer codes) or {shape} (probabilities) for {x.name} of shape "
+            f"target has shape {a.shape}; expected {rows} (integer codes) or {shape} (probabilities) for {name} of shape "
             f"{shape}"
         )
     if a.dtype.kind not in "iu":
         if a.size:
             raise TypeError(
-                f"target has dtype {a.dtype}; expected integer codes from 0 to {n_classes - 1}: use target.astype(int), or "
-                f"np.unique(target, return_inverse=True)[1] for labels"
+                f"target has dtype {a.dtype}; expected integer codes from 0 to {shape[axis] - 1}: use target.astype(int), "
+                "or np.unique(target, return_inverse=True)[1] for labels"
             )
         a = a.astype(np.int64)
-    return Target(native(a), False)
+    return native(a), None
 
 
-def _sparse_target(target: Any, x: Floats, axis: int) -> Target:
-    if x.array.ndim != 2 or axis != 1 or target.shape != x.array.shape:
+def _sparse_target(target: Any, shape: tuple[int, ...], name: str, axis: int) -> Entries:
+    if len(shape) != 2 or axis != 1 or target.shape != shape:
         raise ValueError(
-            f"target is sparse, of shape {target.shape}; expected that of {x.name}, {x.array.shape}, of two axes with the "
-            "classes last"
+            f"target is sparse, of shape {target.shape}; expected that of {name}, {shape}, of two axes with the classes last"
         )
     csr = target.tocsr()
     if not csr.has_canonical_format:
@@ -166,7 +158,7 @@ def _sparse_target(target: Any, x: Floats, axis: int) -> Target:
         entry = int(np.argmax(data < 0))
         row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
         raise ValueError(f"target[{row}, {csr.indices[entry]}] is {data[entry]}; expected probabilities >= 0")
-    return Target(None, True, (csr.indptr.astype(np.int64), csr.indices.astype(np.int64), np.ascontiguousarray(data)))
+    return csr.indptr.astype(np.int64), csr.indices.astype(np.int64), np.ascontiguousarray(data)
 
 
 def as_class_weight(x: Any, n_classes: int) -> np.ndarray:
@@ -188,14 +180,14 @@ def as_class_weight(x: Any, n_classes: int) -> np.ndarray:
     return np.ascontiguousarray(_not_negative(w, "class_weight"))
 
 
-def as_number(x: Any, name: str, most: float = np.inf) -> float:
+def as_number(x: Any, name: str, most: float = sys.float_info.max) -> float:
     """A finite number from 0 to `most`."""
     try:
         value = float(x)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {x!r}") from None
-    if not (0 <= value <= most and np.isfinite(value)):
-        limits = ">= 0" if most == np.inf else f"from 0 to {most:g}"
+    if not 0 <= value <= most:
+        limits = ">= 0" if most == sys.float_info.max else f"from 0 to {most:g}"
         raise ValueError(f"{name} is {x!r}; expected a finite number {limits}")
     return value
 
@@ -212,13 +204,12 @@ def broadcast(a: np.ndarray, shape: tuple[int, ...], name: str, of: str) -> np.n
         raise ValueError(f"{name} has shape {a.shape}; expected one that broadcasts to {shape}, that of {of}") from None
 
 
-def check_out(out: Any, x: Floats, others: dict[str, Any], name: str) -> bool:
-    """Checks an output array; returns whether it is x itself."""
-    like = x.array
+def check_out(out: Any, name: str, like: np.ndarray, like_name: str, others: dict[str, Any]) -> bool:
+    """Checks an output array, which may share memory with `like` but with no other; returns whether it is that."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
     if out.shape != like.shape:
-        raise ValueError(f"{name} has shape {out.shape}; expected that of {x.name}, {like.shape}")
+        raise ValueError(f"{name} has shape {out.shape}; expected that of {like_name}, {like.shape}")
     if out.dtype.kind != "f" and not is_bfloat16(out.dtype):
         raise TypeError(f"{name} has dtype {out.dtype}; expected a floating-point one")
     if not out.flags.writeable:
@@ -232,7 +223,7 @@ def check_out(out: Any, x: Floats, others: dict[str, Any], name: str) -> bool:
         return False
     same = out.ctypes.data == like.ctypes.data and out.strides == like.strides and out.dtype == like.dtype
     if not same:
-        raise ValueError(f"{name} overlaps {x.name} partly; expected the same array or other memory")
+        raise ValueError(f"{name} overlaps {like_name} partly; expected the same array or other memory")
     return True
 
 

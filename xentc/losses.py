@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -220,21 +219,16 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.4, 0.5], [0.8, 0.1, 0.1]], [2, -100], ignore_index=-100, label_smoothing=0.1)
     0.9625773500084808
     """
-    loop = functools.partial(
-        _softmax_loop,
-        z_loss=_validation.as_number(z_loss, "z_loss"),
-        focal_gamma=_validation.as_number(focal_gamma, "focal_gamma"),
-    )
+    options = {
+        "z_loss": _validation.as_number(z_loss, "z_loss"),
+        "focal_gamma": _validation.as_number(focal_gamma, "focal_gamma"),
+    }
     return _rows.row_loss(
-        loop, logits, "logits", target, class_weight=class_weight, sample_weight=sample_weight,
-        label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis, reduction=reduction,
-        return_grad=return_grad or return_hess, return_hess=return_hess, out_grad=out_grad, out_hess=out_hess,
-        n_threads=n_threads,
+        _core.softmax_loss, logits, "logits", target, options=options, class_weight=class_weight,
+        sample_weight=sample_weight, label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
+        reduction=reduction, return_grad=return_grad or return_hess, return_hess=return_hess, out_grad=out_grad,
+        out_hess=out_hess, n_threads=n_threads,
     )
-
-
-def _softmax_loop(*arguments: Any, **options: Any) -> tuple[int, int]:
-    return _core.softmax_loss(*arguments, **options), -1
 
 
 @overload
@@ -451,11 +445,6 @@ def binary_cross_entropy(
     )
 
 
-def _proba_loop(*arguments: Any, **options: Any) -> tuple[int, int]:
-    x, target, class_weight, sample_weight, losses, grad, _, *rest = arguments
-    return _core.proba_loss(x, target, class_weight, sample_weight, losses, grad, *rest, **options)
-
-
 def _clip(eps: float | None) -> float:
     value = 0.0 if eps is None else _validation.as_number(eps, "eps")
     if value >= 0.5:
@@ -552,11 +541,11 @@ def categorical_cross_entropy(
     """
     if not isinstance(normalize_rows, (bool, np.bool_)):
         raise TypeError(f"normalize_rows must be a bool, got {normalize_rows!r}")
-    loop = functools.partial(_proba_loop, eps=_clip(eps), normalized=bool(normalize_rows))
     return _rows.row_loss(
-        loop, proba, "proba", target, checks_x=True, class_weight=class_weight, sample_weight=sample_weight,
-        label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad,
-        out_grad=out_grad, n_threads=n_threads,
+        _core.proba_loss, proba, "proba", target, options={"eps": _clip(eps), "normalized": bool(normalize_rows)},
+        checks_x=True, class_weight=class_weight, sample_weight=sample_weight, label_smoothing=label_smoothing,
+        ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad, out_grad=out_grad,
+        n_threads=n_threads,
     )
 
 
@@ -632,11 +621,10 @@ def nll_loss(
     >>> nll_loss(np.log([[0.5, 0.5], [0.25, 0.75]]), [0, 1])
     0.4904146265058631
     """
-    loop = functools.partial(_proba_loop, logs=True)
     return _rows.row_loss(
-        loop, log_proba, "log_proba", target, class_weight=class_weight, sample_weight=sample_weight,
-        ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad, out_grad=out_grad,
-        n_threads=n_threads,
+        _core.proba_loss, log_proba, "log_proba", target, options={"logs": True}, class_weight=class_weight,
+        sample_weight=sample_weight, ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad,
+        out_grad=out_grad, n_threads=n_threads,
     )
 
 
@@ -713,7 +701,7 @@ def kl_divergence(
     if not _validation.is_sparse(target) and np.shape(target) != np.shape(logits):
         raise ValueError(f"target has shape {np.shape(target)}; expected probabilities of logits' shape, {np.shape(logits)}")
     return _rows.row_loss(
-        functools.partial(_softmax_loop, entropy=True), logits, "logits", target, sample_weight=sample_weight, axis=axis,
+        _core.softmax_loss, logits, "logits", target, options={"entropy": True}, sample_weight=sample_weight, axis=axis,
         reduction=reduction, return_grad=return_grad, out_grad=out_grad, n_threads=n_threads,
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from xentc import _config, _core, _exact
 from xentc._labels import Labels, check_finite, read_labels
-from xentc._validation import is_array_like, is_bfloat16, native, raw
+from xentc._validation import is_array_like, is_bfloat16, is_float, native, raw
 
 __all__ = ["d2_log_loss_score", "log_loss", "log_loss_per_sample"]
 
@@ -95,10 +95,10 @@ def log_loss(
     y_proba = _renamed(y_proba, y_pred)
     result = _evaluate(y_true, y_proba, sample_weight, labels, from_logits, per_sample=False)
     if not normalize:
-        return _exact.rounded(result.state[0])
-    if _exact.rounded(result.state[1]) == 0:
+        return result.total
+    if result.weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    return _exact.mean(result.state)
+    return _exact.mean(result.total, result.weight)
 
 
 def log_loss_per_sample(
@@ -197,15 +197,17 @@ def d2_log_loss_score(
         )
         return math.nan
     result = _evaluate(y_true, y_proba, sample_weight, labels, from_logits, per_sample=False)
-    known, weight = result.labels, result.sample_weight
-    if _exact.rounded(result.state[1]) == 0:
+    known = result.labels
+    weight = np.ones(_length(y_proba)) if result.sample_weight is None else result.sample_weight
+    if result.weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     frequencies = _frequencies(known, weight)
-    null = _exact.new_state()
     rows = np.broadcast_to(frequencies, (len(weight), len(frequencies)))
-    _core.log_loss(rows, known.target, known.entries, weight, None, np.finfo(np.float64).eps, 0.0, null,
-                   _config.threads_for(rows.size, None), lowest_label=known.lowest, positions=known.positions)
-    return 1 - _exact.rounded(result.state[0]) / _exact.rounded(null[0])
+    null, *_ = _core.log_loss(
+        rows, known.target, known.entries, weight, None, _eps(rows.dtype), 0.0, _config.threads_for(rows.size, None),
+        lowest_label=known.lowest, positions=known.positions,
+    )
+    return 1 - result.total / null
 
 
 class UndefinedMetricWarning(UserWarning):
@@ -225,9 +227,7 @@ def _frequencies(known: Labels, weight: np.ndarray) -> np.ndarray:
     sums = np.zeros((len(known.classes), _core.STATE_SHAPE[1]), np.int64)
     row_weight = weight if known.entries is None else np.repeat(weight, np.diff(known.entries))
     _core.class_weights(known.target, row_weight, sums, lowest_label=known.lowest, positions=known.positions)
-    state = _exact.new_state()
-    _core.add_values(state, weight, weight, 1)
-    return np.array([_exact.rounded(total) for total in sums]) / _exact.rounded(state[1])
+    return np.array([_core.rounded(total) for total in sums]) / _exact.rounded_sum(weight, 1)
 
 
 # ---- The checks, in scikit-learn's order and words.
@@ -235,32 +235,31 @@ def _frequencies(known: Labels, weight: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Evaluation:
-    state: np.ndarray
+    total: float
+    weight: float
     losses: np.ndarray | None
     labels: Labels
-    sample_weight: np.ndarray
+    sample_weight: np.ndarray | None
 
 
 def _evaluate(
     y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, *, per_sample: bool
 ) -> _Evaluation:
     proba = _read_probabilities(y_proba)
-    eps = _EPS[proba.dtype.name]
+    eps = _eps(proba.dtype)
     # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
     # after what is wrong with the probabilities.
     problem = known = None
     told: list[str] = []
-    weight = np.broadcast_to(np.float64(1), len(proba))
     try:
         _check_lengths(proba, y_true, sample_weight)
         if sample_weight is not None:
-            weight = _read_sample_weight(sample_weight, len(proba))
+            sample_weight = _read_sample_weight(sample_weight, len(proba))
         known = read_labels(y_true, labels, told)
     except (TypeError, ValueError) as error:
         problem = error
     n_columns = max(proba.shape[1], 2)
     fits = known is not None and len(known.classes) == n_columns
-    state = _exact.new_state()
     losses = np.empty(len(proba)) if per_sample else None
     threads = _config.threads_for(proba.size, None)
     target, entries, lowest_label, positions = None, None, 0, None
@@ -271,9 +270,9 @@ def _evaluate(
     values = raw(proba)
     summed = None if from_logits else target
     tolerance = 1e-8 + math.sqrt(eps)
-    low, high, finite, sums_to_one, bad_row = _core.log_loss(
-        values, summed, entries, weight, losses, eps, tolerance, state, threads, lowest_label=lowest_label,
-        positions=positions,
+    total, weight, bad_row, low, high, finite, sums_to_one = _core.log_loss(
+        values, summed, entries, None if problem else sample_weight, losses, eps, tolerance, threads,
+        lowest_label=lowest_label, positions=positions,
     )
     if not finite:
         check_finite(proba)
@@ -302,21 +301,22 @@ def _evaluate(
         )
     if from_logits:
         soft = known.indicator is not None
-        bad_row = _core.softmax_loss(
-            values, known.indicator if soft else target, np.ones(1), weight, losses, None, None, 1.0, state, threads,
-            soft=soft, binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
+        total, weight, bad_row, _ = _core.softmax_loss(
+            values, known.indicator if soft else target, None, sample_weight, losses, None, None, 1.0, threads, soft=soft,
+            binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
         )
     if bad_row >= 0:
         raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
-    return _Evaluation(state, losses, known, weight)
+    return _Evaluation(total, weight, losses, known, sample_weight)
 
 
-# Distances from 1 to the next larger value: probabilities are clipped by that of their own dtype.
-_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+def _eps(dtype: np.dtype) -> float:
+    """The distance from 1 to the next larger value: probabilities are clipped by that of their own dtype."""
+    return 2.0**-7 if is_bfloat16(dtype) else {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-10}[dtype.itemsize]
 
 
 def _read_probabilities(y_proba: Any) -> np.ndarray:
-    """y_proba as floats of two dimensions, in their own dtype where that is one of _EPS."""
+    """y_proba as floats of two dimensions, in their own dtype where that is float64 or narrower."""
     if isinstance(y_proba, np.matrix):
         raise TypeError(
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
@@ -330,7 +330,7 @@ def _read_probabilities(y_proba: Any) -> np.ndarray:
         a = np.asarray(y_proba)
     if a.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{a}\n")
-    if a.dtype.name not in _EPS:
+    if not is_float(a.dtype):
         # Strings and objects are converted from the original: NumPy words its errors after what it was given.
         a = a.astype(np.float64) if a.dtype.kind in "biuf" else np.asarray(y_proba, dtype=np.float64)
     a = native(a)

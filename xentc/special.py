@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -64,15 +65,12 @@ def logsumexp(
     array([6.93147181e-01, 1.00069315e+03])
     """
     x = _validation.as_floats(a, "a")
-    summed = _axes(axis, x.array.ndim)
-    kept = [d for d in range(x.array.ndim) if d not in summed]
-    shape = tuple(1 if d in summed else n for d, n in enumerate(x.array.shape)) if keepdims else tuple(
-        x.array.shape[d] for d in kept
-    )
-    raw = _validation.raw(x.array)
-    count = int(np.prod([x.array.shape[d] for d in summed], dtype=int))
-    rows = raw.transpose(kept + list(summed)).reshape(*(x.array.shape[d] for d in kept), count)
-    result: np.ndarray = np.full(rows.shape[:-1], -np.inf, x.result)
+    summed = _axes(axis, x.ndim)
+    kept = [d for d in range(x.ndim) if d not in summed]
+    shape = tuple(1 if d in summed else n for d, n in enumerate(x.shape)) if keepdims else tuple(x.shape[d] for d in kept)
+    count = math.prod(x.shape[d] for d in summed)
+    rows = _validation.raw(x).transpose(kept + list(summed)).reshape(*(x.shape[d] for d in kept), count)
+    result: np.ndarray = np.full(rows.shape[:-1], -np.inf, _validation.result_type(x))
     if count and result.size:
         _core.logsumexp(rows, result, _config.threads_for(rows.size, n_threads))
     result = result.reshape(shape)
@@ -177,28 +175,28 @@ def log_softmax(
 
 
 def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) -> np.ndarray:
-    floats = _validation.as_floats(x, "x")
-    shape = floats.array.shape
-    axes = _axes(axis, len(shape))
+    x = _validation.as_floats(x, "x")
+    shape = x.shape
+    axes = _axes(axis, x.ndim)
     if out is not None:
         _check_out(out, shape)
-        _validation.check_out(out, floats, {}, "out")
+        _validation.check_out(out, "out", x, "x", {})
     result = out
     if out is None or not _validation.is_direct(out):
-        result = _validation.like(floats.array, out, floats.result)
-    raw = _validation.raw(floats.array)
-    count = int(np.prod([shape[d] for d in axes], dtype=int))
-    if count == 0 and floats.array.size == 0 and shape and 0 in [shape[d] for d in axes]:
+        result = _validation.like(x, out, _validation.result_type(x))
+    raw = _validation.raw(x)
+    count = math.prod(shape[d] for d in axes)
+    if count == 0:
         raise ValueError(f"x of shape {shape} has no elements on the axes {axes}")
-    rows, target = raw, result
     if len(axes) == 1:
-        rows, target = np.moveaxis(raw, axes[0], -1), _validation.raw(result, axes[0])
+        rows = _validation.classes_last(raw, axes[0])
+        target = _validation.classes_last(_validation.raw(result), axes[0])
     else:
         # Several axes become one: a view where the layout allows it.
-        kept = [d for d in range(len(shape)) if d not in axes]
+        kept = [d for d in range(x.ndim) if d not in axes]
         order = kept + list(axes)
         rows = raw.transpose(order).reshape(*(shape[d] for d in kept), count)
-        target = np.empty(rows.shape, floats.result)
+        target = np.empty(rows.shape, _validation.result_type(x))
     if rows.size:
         _core.softmax(rows, target, logs, _config.threads_for(rows.size, n_threads))
     if len(axes) != 1:
