@@ -116,7 +116,7 @@ def _array(y: Any, name: str) -> np.ndarray:
     """Labels as an ndarray; pandas' nullable integers and booleans as those, or as floats with NaN for the missing."""
     if isinstance(y, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array; expected plain labels: drop the masked ones first")
-    if not (isinstance(y, Sequence) or hasattr(y, "__array__")) or isinstance(y, str):
+    if not (hasattr(y, "__array__") or isinstance(y, Sequence)) or isinstance(y, str):
         raise ValueError(f"Expected array-like (array or non-string sequence), got {y!r}")
     dtype = getattr(y, "dtype", None)
     plain = getattr(dtype, "numpy_dtype", None)
@@ -141,7 +141,7 @@ def _target_type(y: Any, a: np.ndarray) -> str:
         low, high = (a.min(), a.max()) if a.size else (0, 0)
         if ((a == low) | (a == high)).all() and (a.dtype.kind != "f" or (low == np.trunc(low) and high == np.trunc(high))):
             return "indicator"
-    first = a[0] if a.ndim and len(a) else None
+    first = a[0] if a.dtype.kind in "OS" and a.ndim and len(a) else None
     if isinstance(first, bytes):
         raise TypeError(
             "Support for labels represented as bytes is not supported. Convert the labels to a string or integer format."

@@ -14,13 +14,13 @@ import numpy as np
 
 def is_sparse(x: Any) -> bool:
     """Whether x is a scipy.sparse container; a program that made one has imported the module."""
-    module = sys.modules.get("scipy.sparse")
+    module = None if type(x) is np.ndarray else sys.modules.get("scipy.sparse")
     return module is not None and module.issparse(x)
 
 
 def is_array_like(x: Any) -> bool:
     """An array, sequence or the like, but no scalar, string or sparse container."""
-    return (
+    return isinstance(x, np.ndarray) or (
         not is_sparse(x)
         and not np.isscalar(x)
         and any(hasattr(x, name) for name in ("__len__", "shape", "__array__"))
@@ -28,7 +28,7 @@ def is_array_like(x: Any) -> bool:
 
 
 def is_bfloat16(dtype: np.dtype) -> bool:
-    return dtype.name == "bfloat16"
+    return dtype.isbuiltin == 2 and dtype.name == "bfloat16"  # a user's dtype: the name alone takes a microsecond
 
 
 def is_float(dtype: np.dtype) -> bool:
