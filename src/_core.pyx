@@ -112,6 +112,8 @@ def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
 # ---- The calls. Each fills in a job; the Rows that it points into live as long as the Call.
 
 @cython.internal
+@cython.final
+@cython.freelist(2)                   # 6 kB: malloc and free would be a tenth of a small call
 cdef class Call:
     cdef job job
     cdef list held
@@ -211,18 +213,17 @@ def total_weight(x, target, class_weight, sample_weight, *, ignore_index=None):
     return call.run(weights_block, 1)
 
 
-def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, int n_threads, *,
-                 bint soft=False, sparse=None, bint binary=False, bint narrow=False, ignore_index=None,
-                 double label_smoothing=0, double z_loss=0, double focal_gamma=0, bint entropy=False,
-                 int64_t lowest_label=0, positions=None):
+def softmax_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore_index, double label_smoothing, losses,
+                 grad, hess, bint narrow, double denominator, int n_threads, double z_loss=0, double focal_gamma=0,
+                 bint entropy=False, *, bint binary=False, int64_t lowest_label=0, positions=None):
     """Losses of rows of logits: softmax cross-entropy with all its terms.
 
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
     rows' shape, or of x's shape where `soft`; None where `sparse` is (indptr, indices, data), int64, int64 and float64 with
-    sorted indices. class_weight: float64, one a class. sample_weight: float64 of the rows' shape. losses:
-    None or a contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes,
-    for the derivatives divided by the denominator. narrow: row losses are rounded to float32.
-    binary: a single logit stands for [0, logit]. entropy: add the sum of t log t. lowest_label, positions: as in log_loss.
+    sorted indices. class_weight: float64, one a class. sample_weight: float64 of the rows' shape. losses: None or a
+    contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes, for the
+    derivatives divided by the denominator. narrow: row losses are rounded to float32. entropy: add the sum of t log t.
+    binary: a single logit stands for [0, logit]. lowest_label, positions: as in log_loss.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
@@ -234,9 +235,9 @@ def softmax_loss(x, target, class_weight, sample_weight, losses, grad, hess, dou
     return call.run(cross_entropy_block, n_threads)
 
 
-def proba_loss(x, target, class_weight, sample_weight, losses, grad, hess, double denominator, int n_threads, *,
-               bint soft=False, sparse=None, bint narrow=False, ignore_index=None,
-               double label_smoothing=0, double eps=0, bint normalized=False, bint logs=False):
+def proba_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore_index, double label_smoothing, losses,
+               grad, hess, bint narrow, double denominator, int n_threads, double eps=0, bint normalized=False,
+               bint logs=False):
     """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss, but hess, which is None.
 
     eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities.

@@ -43,6 +43,8 @@ cdef element element_of(const char *fmt, Py_ssize_t size) except ELEMENTS:
 
 
 @cython.internal
+@cython.final
+@cython.freelist(8)
 cdef class Rows:
     """A buffer held for the time of a call; its last axis may be split off as the class axis."""
     cdef Py_buffer buffer

@@ -498,9 +498,12 @@ cdef int run(block_loop loop, const job *j, int n_threads, gathered *result) exc
     cdef int t
     if xentc_forked() or n_threads > n_blocks:
         n_threads = 1 if xentc_forked() else max(1, <int>n_blocks)
-    cdef gathered *all_gathered = <gathered *>calloc(n_threads, sizeof(gathered))
-    if all_gathered == NULL:
-        raise MemoryError
+    cdef gathered *all_gathered = result
+    memset(result, 0, sizeof(gathered))
+    if n_threads > 1:
+        all_gathered = <gathered *>calloc(n_threads, sizeof(gathered))
+        if all_gathered == NULL:
+            raise MemoryError
     try:
         for t in range(n_threads):
             all_gathered[t].bad_row = all_gathered[t].bad_proba = j.n_rows
@@ -521,7 +524,8 @@ cdef int run(block_loop loop, const job *j, int n_threads, gathered *result) exc
         for t in range(n_threads):
             exact_flush(&all_gathered[t].total)
             exact_flush(&all_gathered[t].total_weight)
-        result[0] = all_gathered[0]
+        if n_threads > 1:
+            result[0] = all_gathered[0]
         for t in range(1, n_threads):
             exact_merge(&result.total.exact, &all_gathered[t].total.exact)
             exact_merge(&result.total_weight.exact, &all_gathered[t].total_weight.exact)
@@ -532,7 +536,8 @@ cdef int run(block_loop loop, const job *j, int n_threads, gathered *result) exc
             result.range.not_finite |= all_gathered[t].range.not_finite
             result.range.sums_differ |= all_gathered[t].range.sums_differ
     finally:
-        free(all_gathered)
+        if n_threads > 1:
+            free(all_gathered)
     return 0
 
 

@@ -215,7 +215,7 @@ def _look_up(a: np.ndarray) -> Labels | None:
         return None
     marks = np.zeros((threads, size), np.uint8)
     _core.mark_labels(a, lowest, marks)
-    present = np.flatnonzero(marks[0])
+    (present,) = marks[0].nonzero()
     positions = None
     if len(present) < size:
         positions = np.full(size, -1, np.int32)

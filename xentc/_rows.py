@@ -33,36 +33,35 @@ class Derivative:
 
 def derivatives(
     x: np.ndarray, x_name: str, return_grad: bool, return_hess: bool, out_grad: Any, out_hess: Any, others: dict[str, Any]
-) -> tuple[Derivative | None, Derivative | None]:
-    """The gradient and the Hessian, None where not wanted; others: the arrays that they must not share memory with."""
+) -> tuple[Derivative, Derivative | None]:
+    """The gradient, and the Hessian where wanted; others: the arrays that they must not share memory with."""
     for name, wanted, out in (("grad", return_grad, out_grad), ("hess", return_hess, out_hess)):
         if out is not None and not wanted:
             raise ValueError(f"out_{name} is given, but return_{name} is False")
-    if not return_grad:
-        return None, None
-    grad = Derivative("grad", out_grad, x, x_name, others)
-    if not return_hess:
-        return grad, None
-    return grad, Derivative("hess", out_hess, x, x_name, {**others, x_name: x, "out_grad": grad.array})
+    grad, hess = Derivative("grad", out_grad, x, x_name, others), None
+    if return_hess:
+        hess = Derivative("hess", out_hess, x, x_name, {**others, x_name: x, "out_grad": grad.array})
+    return grad, hess
 
 
 def row_loss(
-    loop: Callable[..., tuple[float, float, int, int]], x: Any, name: str, target: Any, *, options: dict[str, Any],
+    loop: Callable[..., tuple[float, float, int, int]], x: Any, name: str, target: Any, *, terms: tuple[Any, ...] = (),
     checks_x: bool = False, class_weight: Any = None, sample_weight: Any, label_smoothing: Any = 0.0,
     ignore_index: Any = None, axis: int, reduction: str, return_grad: bool = False, return_hess: bool = False,
     out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
 ) -> Any:
     """A loss over rows of classes; a Hessian is returned with a gradient only.
 
-    loop: the function of _core that runs it, options: its arguments that not all losses have. checks_x: it may find an
-    invalid probability.
+    loop: the function of _core that runs it; terms: its last arguments, which no other has. checks_x: it may find an invalid
+    probability.
     """
     x = _validation.as_floats(x, name)
-    axis = _validation.class_axis(x, name, axis)
+    shape = x.shape
+    axis = _validation.class_axis(shape, name, axis)
+    rows, n_classes = shape[:axis] + shape[axis + 1 :], shape[axis]
     array = _validation.classes_last(_validation.raw(x), axis)
-    rows, n_classes = array.shape[:-1], array.shape[-1]
-    t, sparse = _validation.as_target(target, x.shape, rows, name, axis)
-    soft = t is None or t.ndim == array.ndim
+    t, sparse = _validation.as_target(target, shape, rows, name, axis)
+    soft = t is None or t.ndim == x.ndim
     if class_weight is not None:
         class_weight = _validation.as_class_weight(class_weight, n_classes)
     if sample_weight is not None:
@@ -73,16 +72,19 @@ def row_loss(
             raise ValueError("ignore_index is for integer targets; give rows to ignore a sample_weight of 0 instead")
         ignore_index = _index(ignore_index, "ignore_index")
     _check_reduction(reduction)
-    others = {"target": t, "class_weight": class_weight, "sample_weight": sample_weight}
-    grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
-    threads = _config.threads_for(array.size, n_threads)
+    grad: Derivative | None = None
+    hess: Derivative | None = None
+    if return_grad or out_grad is not None or out_hess is not None:
+        others = {"target": t, "class_weight": class_weight, "sample_weight": sample_weight}
+        grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
+    threads = _config.threads_for(x.size, n_threads)
 
     denominator = 1.0
     if grad is not None:
         in_mean = reduction == "mean"
         weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
         if in_mean:
-            denominator = float(array.size // n_classes)
+            denominator = float(x.size // n_classes)
         if soft:
             if in_mean and sample_weight is not None:
                 denominator = _exact.rounded_sum(sample_weight, threads)
@@ -99,8 +101,8 @@ def row_loss(
         passes.insert(0, (None, None, None))  # nothing is overwritten that an error would lose
     for outputs in passes:
         total, weight, bad, bad_proba = loop(
-            array, t, class_weight, sample_weight, *outputs, denominator, threads, soft=soft, sparse=sparse,
-            narrow=x.itemsize < 8, ignore_index=ignore_index, label_smoothing=smoothing, **options,
+            array, t, soft, sparse, class_weight, sample_weight, ignore_index, smoothing, *outputs, x.itemsize < 8,
+            denominator, threads, *terms,
         )
         if bad >= 0:
             _raise_bad_target(bad, t, soft, n_classes, name, axis)
@@ -130,8 +132,11 @@ def element_loss(
         sample_weight = _validation.as_weight(sample_weight, x.shape, "sample_weight", name)
     smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
     _check_reduction(reduction)
-    others = {"target": t, "pos_weight": pos_weight, "sample_weight": sample_weight}
-    grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
+    grad: Derivative | None = None
+    hess: Derivative | None = None
+    if return_grad or out_grad is not None or out_hess is not None:
+        others = {"target": t, "pos_weight": pos_weight, "sample_weight": sample_weight}
+        grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
     threads = _config.threads_for(x.size * 8, n_threads)
     denominator = 1.0
     if grad is not None and reduction == "mean":

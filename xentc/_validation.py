@@ -66,7 +66,7 @@ def as_array(x: Any, name: str) -> np.ndarray:
 
 def as_float64(x: Any, name: str) -> np.ndarray:
     """Real numbers as a native, aligned float64 array."""
-    return _aligned(_real(as_array(x, name), name).astype(np.float64, copy=False))
+    return native(_real(as_array(x, name), name).astype(np.float64, copy=False))
 
 
 def as_floats(x: Any, name: str) -> np.ndarray:
@@ -93,19 +93,20 @@ def raw(a: np.ndarray) -> np.ndarray:
     return a.view(np.uint16) if is_bfloat16(a.dtype) else a
 
 
-def class_axis(a: np.ndarray, name: str, axis: int) -> int:
+def class_axis(shape: tuple[int, ...], name: str, axis: int) -> int:
     """The class axis, counted from the front."""
-    if a.ndim == 0:
+    ndim = len(shape)
+    if ndim == 0:
         raise ValueError(f"{name} is a scalar; expected at least one axis, that of the classes")
     try:
         position = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an integer, got {axis!r}") from None
-    if not -a.ndim <= position < a.ndim:
-        raise ValueError(f"axis is {position}, but {name} have {a.ndim} axes")
-    if a.shape[position] == 0:
-        raise ValueError(f"{name} of shape {a.shape} have no classes")
-    return position % a.ndim
+    if not -ndim <= position < ndim:
+        raise ValueError(f"axis is {position}, but {name} have {ndim} axes")
+    if shape[position] == 0:
+        raise ValueError(f"{name} of shape {shape} have no classes")
+    return position % ndim
 
 
 Entries = tuple[np.ndarray, np.ndarray, np.ndarray]  # of a sparse array: indptr, indices, data
@@ -199,7 +200,7 @@ def as_weight(x: Any, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
 
 def broadcast(a: np.ndarray, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
     try:
-        return np.broadcast_to(a, shape)
+        return a if a.shape == shape else np.broadcast_to(a, shape)
     except ValueError:
         raise ValueError(f"{name} has shape {a.shape}; expected one that broadcasts to {shape}, that of {of}") from None
 
@@ -214,7 +215,7 @@ def check_out(out: Any, name: str, like: np.ndarray, like_name: str, others: dic
         raise TypeError(f"{name} has dtype {out.dtype}; expected a floating-point one")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if any(step == 0 and n > 1 for step, n in zip(out.strides, out.shape, strict=True)):
+    if 0 in out.strides and any(step == 0 and n > 1 for step, n in zip(out.strides, out.shape, strict=True)):
         raise ValueError(f"{name} has a stride of 0: its elements share memory")
     for other, array in others.items():
         if array is not None and _overlap(out, array):
@@ -256,8 +257,7 @@ def _not_negative(w: np.ndarray, name: str) -> np.ndarray:
 
 
 def native(a: np.ndarray) -> np.ndarray:
-    return _aligned(a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")))
-
-
-def _aligned(a: np.ndarray) -> np.ndarray:
+    """The same values as loops read them: in the machine's byte order, and aligned."""
+    if not a.dtype.isnative:
+        a = a.astype(a.dtype.newbyteorder("="))
     return a if a.flags.aligned else a.copy(order="K")

@@ -219,12 +219,9 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.4, 0.5], [0.8, 0.1, 0.1]], [2, -100], ignore_index=-100, label_smoothing=0.1)
     0.9625773500084808
     """
-    options = {
-        "z_loss": _validation.as_number(z_loss, "z_loss"),
-        "focal_gamma": _validation.as_number(focal_gamma, "focal_gamma"),
-    }
+    terms = _validation.as_number(z_loss, "z_loss"), _validation.as_number(focal_gamma, "focal_gamma")
     return _rows.row_loss(
-        _core.softmax_loss, logits, "logits", target, options=options, class_weight=class_weight,
+        _core.softmax_loss, logits, "logits", target, terms=terms, class_weight=class_weight,
         sample_weight=sample_weight, label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
         reduction=reduction, return_grad=return_grad or return_hess, return_hess=return_hess, out_grad=out_grad,
         out_hess=out_hess, n_threads=n_threads,
@@ -542,7 +539,7 @@ def categorical_cross_entropy(
     if not isinstance(normalize_rows, (bool, np.bool_)):
         raise TypeError(f"normalize_rows must be a bool, got {normalize_rows!r}")
     return _rows.row_loss(
-        _core.proba_loss, proba, "proba", target, options={"eps": _clip(eps), "normalized": bool(normalize_rows)},
+        _core.proba_loss, proba, "proba", target, terms=(_clip(eps), bool(normalize_rows)),
         checks_x=True, class_weight=class_weight, sample_weight=sample_weight, label_smoothing=label_smoothing,
         ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad, out_grad=out_grad,
         n_threads=n_threads,
@@ -622,7 +619,7 @@ def nll_loss(
     0.4904146265058631
     """
     return _rows.row_loss(
-        _core.proba_loss, log_proba, "log_proba", target, options={"logs": True}, class_weight=class_weight,
+        _core.proba_loss, log_proba, "log_proba", target, terms=(0.0, False, True), class_weight=class_weight,
         sample_weight=sample_weight, ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad,
         out_grad=out_grad, n_threads=n_threads,
     )
@@ -701,7 +698,7 @@ def kl_divergence(
     if not _validation.is_sparse(target) and np.shape(target) != np.shape(logits):
         raise ValueError(f"target has shape {np.shape(target)}; expected probabilities of logits' shape, {np.shape(logits)}")
     return _rows.row_loss(
-        _core.softmax_loss, logits, "logits", target, options={"entropy": True}, sample_weight=sample_weight, axis=axis,
+        _core.softmax_loss, logits, "logits", target, terms=(0.0, 0.0, True), sample_weight=sample_weight, axis=axis,
         reduction=reduction, return_grad=return_grad, out_grad=out_grad, n_threads=n_threads,
     )
 

@@ -302,8 +302,8 @@ def _evaluate(
     if from_logits:
         soft = known.indicator is not None
         total, weight, bad_row, _ = _core.softmax_loss(
-            values, known.indicator if soft else target, None, sample_weight, losses, None, None, 1.0, threads, soft=soft,
-            binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
+            values, known.indicator if soft else target, soft, None, None, sample_weight, None, 0.0, losses, None, None,
+            False, 1.0, threads, binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
         )
     if bad_row >= 0:
         raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
