@@ -71,7 +71,7 @@ cdef ptrdiff_t fill_rows(const view *v, Py_ssize_t first, int n, row_pointer *ro
 cdef inline int run_of(const view *v, Py_ssize_t first, int n) noexcept nogil:
     # How many of the n elements from `first` lie one stride apart.
     cdef Py_ssize_t length = v.shape[v.ndim - 1]
-    return <int>min(<Py_ssize_t>n, length - first % length)
+    return n if v.ndim == 1 else <int>min(<Py_ssize_t>n, length - first % length)
 
 
 cdef void read_elements(const view *v, Py_ssize_t first, int n, double *out) noexcept nogil:
