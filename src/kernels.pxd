@@ -92,7 +92,7 @@ cdef extern from "rows.h" nogil:
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
         void (*target_loss)(const pairs *, const double *, int, int, double *, double *) noexcept nogil
         void (*focal)(double, const double *, int, double *, double *, double *) noexcept nogil
-        void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *,
+        void (*soft_loss)(source, const class_target *, double, int, int, ptrdiff_t, const pairs *,
                           soft_sums *) noexcept nogil
         void (*gradient)(source, sink, const class_target *, const codes *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil

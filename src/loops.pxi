@@ -273,7 +273,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
             for i in range(n):
                 sums.slope[i], sums.curvature[i] = 1, 0
     else:
-        KERNELS.soft_loss(x, &t.target, j.gamma, n, j.n_classes, &row_pairs, &sums)
+        KERNELS.soft_loss(x, &t.target, j.gamma, j.entropy, n, j.n_classes, &row_pairs, &sums)
         for i in range(n):
             if sums.lowest[i] < 0:
                 g.bad_row = min(g.bad_row, first + i)

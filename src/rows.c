@@ -118,6 +118,7 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
 
 #include "rows_terms.h"
 #include "rows_binary.h"
+#include "rows_soft.h"
 
 static void gather(struct source x, const int64_t *code, int n_rows, double *out)
 {

@@ -99,9 +99,10 @@ struct kernels {
     void (*focal)(double gamma, const double *rest, int n_rows, double *loss /* IN, OUT */, double *slope /* OUT */,
                   double *curvature /* OUT */);
 
-    /* sum_c a_c (1 - p_c)^gamma (m - x_c + log1p(r)), terms with a_c = 0 left out, and its kin. */
-    void (*soft_loss)(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
-                      const struct pairs *pairs, struct soft_sums *sums /* OUT */);
+    /* sum_c a_c (1 - p_c)^gamma (m - x_c + log1p(r)), terms with a_c = 0 left out, and its kin; the entropy where it is
+     * wanted, of gamma = 0. */
+    void (*soft_loss)(struct source x, const struct class_target *target, double gamma, int entropy, int n_rows,
+                      ptrdiff_t n_classes, const struct pairs *pairs, struct soft_sums *sums /* OUT */);
 
     /* out_c = scale * (slope * softmax_c - a_c): a is that of the target, or the slope of the code at its class, or 0 where
      * both are NULL. This and all below are float64 results for float64 logits, else float32. */

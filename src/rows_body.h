@@ -604,9 +604,8 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t be
         }
 }
 
-/* n classes of one row; weights, where not NULL, are subtracted times scale. stream: past the caches. */
-INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const double *weights,
-                              double scale, int stream, C *result)
+/* n classes of one row; what they are pulled by, where not NULL, is subtracted. stream: past the caches. */
+INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const C *pull, int stream, C *result)
 {
     ptrdiff_t j = 0, part;
     for (; j < n; j += part) {
@@ -615,12 +614,8 @@ INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors
         if (stream && part > LANES - after)
             part = LANES - after;                 /* up to where the stream can begin */
         V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 0), value = OP(share)(x, factors);
-        if (weights) {
-            C share[LANES];
-            for (int l = 0; l < part; l++)
-                share[l] = (C)(weights[j + l] * scale);
-            value = OP(sub)(value, OP(load_part)(share, (int)part, 0));
-        }
+        if (pull)
+            value = OP(sub)(value, part == LANES ? OP(load)(pull + j) : OP(load_part)(pull + j, (int)part, 0));
         if (part < LANES)
             OP(store_part)(result + j, (int)part, value);
         else if (stream)
@@ -700,21 +695,23 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
     for (; i < n_rows; i++) {
         struct OP(factors) factors = OP(factors_of_row)(&shares, i);
         if (whole && out.stream)
-            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 0, 1, (C *)(void *)out.rows[i]);
+            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 1, (C *)(void *)out.rows[i]);
         else if (whole)
-            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 0, 0, (C *)(void *)out.rows[i]);
+            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 0, (C *)(void *)out.rows[i]);
         else
             for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
                 int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-                C x_copy[TILE], out_copy[TILE];
+                C x_copy[TILE], out_copy[TILE], pull[TILE];
                 double weights[TILE];
                 const C *row = OP(contiguous)(x, i, first, n, x_copy);
                 C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
                 if (target) {
                     target_weights(target, i, first, n, weights, NULL);
-                    OP(gradient_part)(row, n, &factors, weights, scale[i], 0, result);
+                    for (int j = 0; j < n; j++)
+                        pull[j] = (C)(weights[j] * scale[i]);
+                    OP(gradient_part)(row, n, &factors, pull, 0, result);
                 } else
-                    OP(gradient_part)(row, n, &factors, NULL, 0, 0, result);
+                    OP(gradient_part)(row, n, &factors, NULL, 0, result);
                 if (!in_place)
                     for (int j = 0; j < n; j++)
                         write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);

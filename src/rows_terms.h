@@ -2,13 +2,22 @@
 
 static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
 {
+    const int step = target->class_weight_step;
+    const double *weight = target->class_weight + first * step;
     if (target->source.rows) {
         read_f64(target->source.rows[i] + first * target->source.step, target->source.step, target->source.element, n, out);
         if (lowest)
             for (int j = 0; j < n; j++)
                 *lowest = out[j] < *lowest ? out[j] : *lowest;
+        for (int j = 0; j < n; j += 8) {
+            int part = at_most_8(n - j);
+            f64x8 share = fma_f64(set_f64(target->keep), load_part_f64(out + j, part, 0), set_f64(target->uniform));
+            f64x8 w = step ? load_part_f64(weight + j, part, 0) : set_f64(*weight);
+            store_part_f64(out + j, part, mul_f64(w, share));
+        }
     } else {
-        memset(out, 0, (size_t)n * sizeof *out);
+        for (int j = 0; j < n; j++)
+            out[j] = weight[j * step] * target->uniform;
         int64_t low = target->start[i], high = target->start[i + 1], stop = high;
         while (low < high) {                      /* the first entry of the tile, by bisection */
             int64_t middle = low + (high - low) / 2;
@@ -18,11 +27,11 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
                 high = middle;
         }
         for (; low < stop && target->index[low] < first + n; low++)
-            out[target->index[low] - first] = target->value[low * target->value_step];
+        {
+            ptrdiff_t j = target->index[low] - first;
+            out[j] = weight[j * step] * fma(target->keep, target->value[low * target->value_step], target->uniform);
+        }
     }
-    const double *weight = target->class_weight + first * target->class_weight_step;
-    for (int j = 0; j < n; j++)
-        out[j] = weight[j * target->class_weight_step] * fma(target->keep, out[j], target->uniform);
 }
 
 /* exp(x) for x <= 0, subnormal results included. */
@@ -262,13 +271,13 @@ INLINE void add_weighted(struct wide *sum, f64x8 a, f64x8 value)
     add_term(sum, choose_f64(absent, zero, product), choose_f64(absent, zero, choose_f64(finite, low, zero)));
 }
 
-static void soft_loss(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
-                      const struct pairs *pairs, struct soft_sums *sums)
+static void focal_soft_loss(struct source x, const struct class_target *target, double gamma, int n_rows,
+                            ptrdiff_t n_classes, const struct pairs *pairs, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
         f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
-        struct wide loss = {zero, zero}, slope = loss, curvature = loss, entropy = loss;
+        struct wide loss = {zero, zero}, slope = loss, curvature = loss;
         sums->lowest[i] = INFINITY;
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
@@ -279,20 +288,17 @@ static void soft_loss(struct source x, const struct class_target *target, double
                 int n = at_most_8(n_tile - j);
                 f64x8 a = load_part_f64(weights + j, n, 0);
                 f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
-                struct class_terms of = {l, rest, zero, zero, zero};
-                struct focal terms = focal_terms(gamma == 0 ? of : terms_of(l, rest), gamma);
-                f64x8 log_low, log_a = log_wide(choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a), zero, &log_low);
+                struct focal terms = focal_terms(terms_of(l, rest), gamma);
                 add_weighted(&loss, a, terms.f);
                 add_weighted(&slope, a, terms.b);
                 add_weighted(&curvature, a, terms.h);
-                add_weighted(&entropy, a, add_f64(log_a, log_low));
             }
         }
         double nothing = pairs->sum[i] * 0 + pairs->e[i] * 0;         /* NaN in the row is NaN, even without a target */
         sums->loss[i] = lane_total(loss) + nothing;
         sums->slope[i] = lane_total(slope);
         sums->curvature[i] = lane_total(curvature);
-        sums->entropy[i] = lane_total(entropy);
+        sums->entropy[i] = 0;
     }
 }
 

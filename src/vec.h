@@ -429,6 +429,20 @@ INLINE f32x16 narrow_f32(const double *p)
     return v;
 }
 
+/* Eight float32 values, exactly. */
+INLINE f64x8 load_widened(const float *p)
+{
+    f64x8 v;
+#if WIDTH == 64
+    v.r[0] = (f64_register)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif WIDTH == 32
+    EACH_REGISTER v.r[i] = (f64_register)_mm256_cvtps_pd(_mm_loadu_ps(p + 4 * i));
+#else
+    EACH_REGISTER v.r[i] = (f64_register){p[2 * i], p[2 * i + 1]};
+#endif
+    return v;
+}
+
 /* a + b = sum + error, exactly (Knuth 1969). */
 INLINE f64x8 two_sum(f64x8 a, f64x8 b, f64x8 *error)
 {

@@ -52,7 +52,13 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             if (loss[i] == loss[i])
                 fwrite(results[i], row_bytes, 1, stdout);
         }
-        kernels->soft_loss(x, &target, 2.5, n, n_classes, &pairs, &sums);
+        kernels->soft_loss(x, &target, 0, 1, n, n_classes, &pairs, &sums);
+        for (int i = 0; i < n; i++)
+            if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
+                double values[3] = {sums.loss[i], sums.slope[i], sums.entropy[i]};
+                fwrite(values, sizeof values, 1, stdout);
+            }
+        kernels->soft_loss(x, &target, 2.5, 0, n, n_classes, &pairs, &sums);
         kernels->elements(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
                           sums.curvature, scale);
         for (int i = 0; i < n; i++)

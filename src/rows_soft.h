@@ -1,0 +1,230 @@
+/* C layer: the loss of soft targets without a focal factor. Included by rows.c.
+ *
+ * sum_c a_c (m - x_c + tail) = sum_c a_c (m - x_c) + tail * sum_c a_c with tail = log1p(r): one pass over logits and target,
+ * and all terms are >= 0. Class c goes to lane c % 16. float64 sums have low parts; for float32 plain ones are wide enough.
+ */
+
+struct soft_lanes {
+    struct wide loss[2], mass[2];
+    f64x8 lowest;
+};
+
+/* What all classes of a row share, and the class weights: one a class, or eight alike with a step of 0. */
+struct soft_row {
+    f64x8 m, keep, uniform;
+    const double *class_weight;
+    int class_weight_step;
+};
+
+/* Terms with a = 0 are left out, even if m - x is infinite. An infinite or undefined sum has any low part. */
+INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide)
+{
+    const f64x8 zero = set_f64(0);
+    struct wide *loss = &lanes->loss[half], *mass = &lanes->mass[half];
+    f64x8 margin = choose_f64(equal_f64(a, zero), zero, sub_f64(m, x));
+    if (wide) {
+        f64x8 product = mul_f64(a, margin), low = fma_f64(a, margin, sub_f64(zero, product));
+        add_terms_f64(&loss->high, &loss->low, product);
+        loss->low = add_f64(loss->low, low);
+        add_terms_f64(&mass->high, &mass->low, a);
+    } else {
+        loss->high = fma_f64(a, margin, loss->high);
+        mass->high = add_f64(mass->high, a);
+    }
+}
+
+INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
+{
+    if (!single)
+        return load_part_f64((const double *)p + j, n, 0);
+    const float *values = (const float *)p + j;
+    return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
+}
+
+/* n <= 8 classes from j of x and t, which are float32 where `single`, else float64. A t of NULL is 1, not smoothed. */
+INLINE void add_soft_vector(const void *x, const void *t, int single, ptrdiff_t j, int n, const struct soft_row *row,
+                            int wide, struct soft_lanes *lanes, int half)
+{
+    f64x8 a = load_part_f64(row->class_weight + j * row->class_weight_step, n, 0);
+    if (t) {
+        f64x8 given = load_as_f64(t, j, single, n);
+        lanes->lowest = min_f64(given, lanes->lowest);
+        a = mul_f64(a, fma_f64(row->keep, given, row->uniform));
+    }
+    add_soft_terms(lanes, half, a, row->m, load_as_f64(x, j, single, n), wide);
+}
+
+INLINE void add_soft_part(const void *x, const void *t, int single, ptrdiff_t n, const struct soft_row *row, int wide,
+                          struct soft_lanes *lanes)
+{
+    struct soft_lanes local = *lanes;
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        add_soft_vector(x, t, single, j, 8, row, wide, &local, 0);
+        add_soft_vector(x, t, single, j + 8, 8, row, wide, &local, 1);
+    }
+    if (j < n)
+        add_soft_vector(x, t, single, j, at_most_8((int)(n - j)), row, wide, &local, 0);
+    if (j + 8 < n)
+        add_soft_vector(x, t, single, j + 8, (int)(n - j - 8), row, wide, &local, 1);
+    *lanes = local;
+}
+
+/* A row of logits and of a dense target, or of no target: where they lie if both are float32, else as float64. */
+static void add_soft_row(struct source x, const struct source *t, int i, ptrdiff_t n_classes, struct soft_row row,
+                         struct soft_lanes *lanes)
+{
+    if (direct_f32(x) && !t)
+        add_soft_part(x.rows[i], NULL, 1, n_classes, &row, 0, lanes);
+    else if (direct_f32(x) && direct_f32(*t))
+        add_soft_part(x.rows[i], t->rows[i], 1, n_classes, &row, 0, lanes);
+    else
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            ptrdiff_t n = n_classes - first < TILE ? n_classes - first : TILE;
+            double x_copy[TILE], t_copy[TILE];
+            const double *logits = contiguous_f64(x, i, first, n, x_copy);
+            const double *given = t ? contiguous_f64(*t, i, first, n, t_copy) : NULL;
+            struct soft_row part = row;
+            part.class_weight += first * row.class_weight_step;
+            if (x.element == F64)
+                add_soft_part(logits, given, 0, n, &part, 1, lanes);
+            else
+                add_soft_part(logits, given, 0, n, &part, 0, lanes);
+        }
+}
+
+/* The row i of a target of entries: what smoothing gives to all classes, then the entries, each in the lane of its class. */
+static void add_entries(struct source x, const struct class_target *target, int i, ptrdiff_t n_classes, struct soft_row row,
+                        struct soft_lanes *lanes)
+{
+    const f64x8 zero = set_f64(0);
+    if (target->uniform != 0) {
+        add_soft_row(x, NULL, i, n_classes, row, lanes);
+        for (int half = 0; half < 2; half++) {
+            struct wide loss = lanes->loss[half], mass = lanes->mass[half];
+            lanes->loss[half] = lanes->mass[half] = (struct wide){zero, zero};
+            add_weighted(&lanes->loss[half], row.uniform, loss.high);
+            add_weighted(&lanes->mass[half], row.uniform, mass.high);
+            lanes->loss[half].low = fma_f64(row.uniform, loss.low, lanes->loss[half].low);
+            lanes->mass[half].low = fma_f64(row.uniform, mass.low, lanes->mass[half].low);
+        }
+    }
+    for (int64_t entry = target->start[i]; entry < target->start[i + 1]; entry++) {
+        ptrdiff_t c = target->index[entry];
+        double logit = 0, a[8] = {0}, weight = target->class_weight[c * target->class_weight_step];
+        a[c % 8] = weight * (target->keep * target->value[entry * target->value_step]);
+        read_f64(x.rows[i] + c * x.step, 0, x.element, 1, &logit);
+        add_soft_terms(lanes, c / 8 % 2, load_f64(a), row.m, set_f64(logit), x.element == F64);
+    }
+}
+
+/* sum_c a_c log a_c, in a pass of its own: few losses want it. */
+static double entropy_of(const struct class_target *target, int i, ptrdiff_t n_classes, int wide)
+{
+    const f64x8 zero = set_f64(0);
+    struct wide sum = {zero, zero};
+    for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+        int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+        double weights[TILE];
+        target_weights(target, i, first, n_tile, weights, NULL);
+        for (int j = 0; j < n_tile; j += 8) {
+            f64x8 a = load_part_f64(weights + j, at_most_8(n_tile - j), 0), low = zero;
+            f64x8 normal = choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a);
+            f64x8 log_a = wide ? log_wide(normal, zero, &low) : log_short(normal, zero);
+            add_weighted(&sum, a, add_f64(log_a, low));
+        }
+    }
+    return lane_total(sum);
+}
+
+/* The lanes of eight rows. */
+struct lane_table {
+    double high[8][8], low[8][8];
+};
+
+INLINE void columns_of(const double (*table)[8], f64x8 out[8])
+{
+    const char *rows[8];
+    for (int i = 0; i < 8; i++)
+        rows[i] = (const char *)table[i];
+    for (int l = 0; l < 8; l += 2)
+        columns_f64(rows, l * (ptrdiff_t)sizeof(double), &out[l]);
+}
+
+INLINE void set_lanes(struct lane_table *table, int i, const struct wide halves[2])
+{
+    struct wide sum = halves[0];
+    add_term(&sum, halves[1].high, halves[1].low);
+    store_f64(table->high[i], sum.high);
+    store_f64(table->low[i], sum.low);
+}
+
+INLINE struct wide total_of_lanes(const struct lane_table *table)
+{
+    f64x8 high[8], low[8];
+    columns_of(table->high, high);
+    columns_of(table->low, low);
+    for (int width = 4; width; width /= 2)
+        for (int l = 0; l < width; l++) {
+            accumulate_f64(&high[l], &low[l], high[l + width]);
+            low[l] = add_f64(low[l], low[l + width]);
+        }
+    return (struct wide){high[0], low[0]};
+}
+
+INLINE f64x8 rounded(struct wide sum)
+{
+    return choose_f64(less_f64(abs_f64(sum.high), set_f64(INFINITY)), add_f64(sum.high, sum.low), sum.high);
+}
+
+static void plain_soft_loss(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,
+                            const struct pairs *pairs, struct soft_sums *sums)
+{
+    const f64x8 zero = set_f64(0);
+    double weights[8];
+    store_f64(weights, set_f64(target->class_weight[0]));
+    struct soft_row row = {zero, set_f64(target->keep), set_f64(target->uniform),
+                           target->class_weight_step ? target->class_weight : weights, target->class_weight_step};
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        struct lane_table losses = {0}, masses = {0};
+        double lowest[8][8];
+        for (int k = 0; k < 8; k++)
+            store_f64(lowest[k], set_f64(INFINITY));
+        for (int k = 0; k < n; k++) {
+            struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
+            row.m = set_f64(pairs->m[i + k]);
+            if (target->source.rows)
+                add_soft_row(x, &target->source, i + k, n_classes, row, &lanes);
+            else
+                add_entries(x, target, i + k, n_classes, row, &lanes);
+            set_lanes(&losses, k, lanes.loss);
+            set_lanes(&masses, k, lanes.mass);
+            store_f64(lowest[k], lanes.lowest);
+            sums->entropy[i + k] = entropy ? entropy_of(target, i + k, n_classes, x.element == F64) : 0;
+        }
+        struct wide loss = total_of_lanes(&losses), mass = total_of_lanes(&masses);
+        f64x8 tail_low, tail = tails(pairs, i, n, &tail_low), columns[8];
+        add_weighted(&loss, mass.high, tail);
+        loss.low = add_f64(loss.low, fma_f64(mass.high, tail_low, mul_f64(mass.low, tail)));
+        /* NaN in the row is NaN, even without a target. */
+        f64x8 sum = load_part_f64(pairs->sum + i, n, 0), e = load_part_f64(pairs->e + i, n, 0);
+        f64x8 nothing = add_f64(mul_f64(sum, zero), mul_f64(e, zero));
+        store_part_f64(sums->loss + i, n, add_f64(rounded(loss), nothing));
+        store_part_f64(sums->slope + i, n, rounded(mass));
+        store_part_f64(sums->curvature + i, n, zero);
+        columns_of(lowest, columns);
+        for (int l = 1; l < 8; l++)
+            columns[0] = min_f64(columns[l], columns[0]);
+        store_part_f64(sums->lowest + i, n, columns[0]);
+    }
+}
+
+static void soft_loss(struct source x, const struct class_target *target, double gamma, int entropy, int n_rows,
+                      ptrdiff_t n_classes, const struct pairs *pairs, struct soft_sums *sums)
+{
+    if (gamma == 0)
+        plain_soft_loss(x, target, entropy, n_rows, n_classes, pairs, sums);
+    else
+        focal_soft_loss(x, target, gamma, n_rows, n_classes, pairs, sums);
+}
