@@ -33,14 +33,6 @@ INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m,
     }
 }
 
-INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
-{
-    if (!single)
-        return load_part_f64((const double *)p + j, n, 0);
-    const float *values = (const float *)p + j;
-    return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
-}
-
 /* n <= 8 classes from j of x and t, which are float32 where `single`, else float64. A t of NULL is 1, not smoothed. */
 INLINE void add_soft_vector(const void *x, const void *t, int single, ptrdiff_t j, int n, const struct soft_row *row,
                             int wide, struct soft_lanes *lanes, int half)

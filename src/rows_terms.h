@@ -369,20 +369,66 @@ static void elements(struct source x, struct sink grad, struct sink hess, const 
     }
 }
 
+/* Elements j to j + n, n <= 8, of float32 values where `single`, else of float64 ones. */
+INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
+{
+    if (!single)
+        return load_part_f64((const double *)p + j, n, 0);
+    const float *values = (const float *)p + j;
+    return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
+}
+
+/* n <= 8 of x - m - tail, float32 values from and to where `single`. Both terms are <= 0, so only float64 has to mind what
+ * rounding x - m loses. */
+INLINE void log_softmax_vector(const void *x, int single, ptrdiff_t j, int n, f64x8 m, f64x8 tail, f64x8 tail_low, int wide,
+                               void *out)
+{
+    f64x8 low, logit = load_as_f64(x, j, single, n), margin = sub_f64(logit, m);
+    if (wide) {
+        margin = two_sum(logit, sub_f64(set_f64(0), m), &low);
+        low = sub_f64(tail_low, low);
+        tail = add_f64(tail, choose_f64(less_f64(set_f64(-INFINITY), margin), low, set_f64(0)));
+    }
+    if (single)
+        store_narrowed((float *)out + j, n, sub_f64(margin, tail));
+    else
+        store_part_f64((double *)out + j, n, sub_f64(margin, tail));
+}
+
+INLINE void log_softmax_part(const void *x, int single, ptrdiff_t n, f64x8 m, f64x8 tail, f64x8 tail_low, int wide, void *out)
+{
+    ptrdiff_t j = 0;
+    for (; j + 8 <= n; j += 8)
+        log_softmax_vector(x, single, j, 8, m, tail, tail_low, wide, out);
+    if (j < n)
+        log_softmax_vector(x, single, j, (int)(n - j), m, tail, tail_low, wide, out);
+}
+
 static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
 {
+    double tail[BLOCK], tail_low[BLOCK];
+    for (int i = 0; i < n_rows; i += 8) {
+        f64x8 low, high = tails(pairs, i, at_most_8(n_rows - i), &low);
+        store_part_f64(tail + i, at_most_8(n_rows - i), high);
+        store_part_f64(tail_low + i, at_most_8(n_rows - i), low);
+    }
+    int single = direct_f32(x) && out.step == sizeof(float) && out.element == F32;
+    int in_place = direct_f64(x) && out.step == sizeof(double) && out.element == F64;
     for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            double logits[TILE], results[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits);
-            for (int j = 0; j < n_tile; j += 8) {
-                int n = at_most_8(n_tile - j);
-                f64x8 rest, l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
-                store_part_f64(results + j, n, sub_f64(set_f64(0), l));
-            }
-            write_results(results, n_tile, x.element, out.rows[i] + first * out.step, out.step, out.element);
+        f64x8 m = set_f64(pairs->m[i]), high = set_f64(tail[i]), low = set_f64(tail_low[i]);
+        if (single)
+            log_softmax_part(x.rows[i], 1, n_classes, m, high, low, 0, out.rows[i]);
+        if (in_place)
+            log_softmax_part(x.rows[i], 0, n_classes, m, high, low, 1, out.rows[i]);
+        for (ptrdiff_t first = 0; !single && !in_place && first < n_classes; first += TILE) {
+            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            double copy[TILE], results[TILE];
+            const double *logits = contiguous_f64(x, i, first, n, copy);
+            if (x.element == F64)
+                log_softmax_part(logits, 0, n, m, high, low, 1, results);
+            else
+                log_softmax_part(logits, 0, n, m, high, low, 0, results);
+            write_results(results, n, x.element, out.rows[i] + first * out.step, out.step, out.element);
         }
     }
 }

@@ -52,6 +52,10 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             if (loss[i] == loss[i])
                 fwrite(results[i], row_bytes, 1, stdout);
         }
+        kernels->log_softmax(x, out_rows, n, n_classes, &pairs);
+        for (int i = 0; i < n; i++)
+            if (pairs.sum[i] / pairs.e[i] < INFINITY)
+                fwrite(results[i], row_bytes, 1, stdout);
         kernels->soft_loss(x, &target, 0, 1, n, n_classes, &pairs, &sums);
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
