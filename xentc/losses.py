@@ -217,7 +217,7 @@ def cross_entropy(
     >>> grad
     array([[-0.5,  0.5]])
     >>> cross_entropy([[0.1, 0.4, 0.5], [0.8, 0.1, 0.1]], [2, -100], ignore_index=-100, label_smoothing=0.1)
-    0.9625773500084808
+    0.9625773500084807
     """
     terms = _validation.as_number(z_loss, "z_loss"), _validation.as_number(focal_gamma, "focal_gamma")
     return _rows.row_loss(
