@@ -39,11 +39,16 @@ cdef extern from "elements.h" nogil:
 cdef extern from "rows.h" nogil:
     enum:
         BLOCK
+        SEGMENT
+    struct team:
+        void (*run)(const team *, void (*part)(void *, int) noexcept nogil, void *, int) noexcept nogil
+        int n_threads
     struct source:
         const char **rows
         ptrdiff_t step
         element element
         ptrdiff_t between
+        const team *team
     struct sink:
         char **rows
         ptrdiff_t step

@@ -40,6 +40,7 @@ cdef struct job:
     Py_ssize_t grad_step
     view hess                         # OUT  where data is not NULL
     Py_ssize_t hess_step
+    const team *team                  # of few long rows: shares the segments of each, or NULL
 
 
 cdef struct gathered:
@@ -160,7 +161,7 @@ cdef void load_weights(const job *j, Py_ssize_t first, int n, rows_of_target *t)
 cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_of_target *t, gathered *g) noexcept nogil:
     # The class weight of a plain code is the row's; in all other targets each class has its own.
     cdef int i
-    t.target = [[NULL, 0, F64, 0], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
+    t.target = [[NULL, 0, F64, 0, NULL], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
     if not one_hot:
         t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
     load_weights(j, first, n, t)
@@ -176,7 +177,7 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
     elif j.entries != NULL:
         t.target.start, t.target.index, t.target.value, t.target.value_step = &j.entries[first], j.indices, j.values, 1
     else:
-        t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows)]
+        t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows), NULL]
 
 
 cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
@@ -240,7 +241,7 @@ cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
 cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
     cdef sink none = [NULL, 0, F64, 0, False]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element, 0, False]
@@ -350,7 +351,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     # Probabilities or their logarithms instead of logits.
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, False]
     cdef soft_sums sums
     cdef double[BLOCK] total, scale
@@ -391,7 +392,7 @@ cdef bint has_nan(const job *j, const char *row) noexcept nogil:
     cdef row_pointer p
     for c in range(j.n_classes):
         p = row + c * j.x_step
-        KERNELS.gather([&p, 0, j.x.element, 0], &zero, 1, &value)
+        KERNELS.gather([&p, 0, j.x.element, 0, NULL], &zero, 1, &value)
         if isnan(value):
             return True
     return False
@@ -402,7 +403,7 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     cdef pairs row_pairs
     cdef double[BLOCK] lse
     cdef int i
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     KERNELS.logsumexp(&row_pairs, n, lse)
     for i in range(n):
@@ -414,7 +415,7 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
 
 cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef row_pointer[BLOCK] rows, out_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
     cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef pairs row_pairs
     cdef double[BLOCK] one
@@ -448,7 +449,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
             if not 0 <= code[e] < j.n_codes:
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
-        KERNELS.gather([same, j.x_step, j.x.element, 0], code, n, p)
+        KERNELS.gather([same, j.x_step, j.x.element, 0, NULL], code, n, p)
         KERNELS.minus_log(p, NULL, j.eps, n, term)
         for e in range(n):
             new = total + term[e]
@@ -463,7 +464,7 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     cdef rows_of_target t
     cdef double[BLOCK] p, loss
     cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows)]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
     cdef bint binary = j.n_classes == 1
     cdef int i
     KERNELS.range(x, n, j.n_classes, j.tolerance, p, &g.range)
@@ -485,7 +486,19 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     finish_rows(j, first, n, loss, &t, g)
 
 
-cdef int run(block_loop loop, const job *j, int n_threads, gathered *result) except -1:
+cdef void run_parts(const team *of, void (*part)(void *, int) noexcept nogil, void *context, int n_parts) noexcept nogil:
+    cdef int i
+    for i in prange(n_parts, num_threads=of.n_threads, schedule="static"):
+        run_part(part, context, i)
+
+
+cdef inline void run_part(void (*part)(void *, int) noexcept nogil, void *context, int i) noexcept nogil:
+    cdef uint64_t control = xentc_default_float()
+    part(context, i)
+    xentc_restore_float(control)
+
+
+cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1:
     # All blocks of the call, in slices between which Ctrl-C is looked for.
     cdef Py_ssize_t row_bytes = j.n_classes * (8 if j.x.element == F64 else 4)
     # Rows that share their cache lines go together, whatever their length.
@@ -494,6 +507,10 @@ cdef int run(block_loop loop, const job *j, int n_threads, gathered *result) exc
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop, b
+    cdef team all_threads = [run_parts, n_threads]
+    if 1 < n_threads and n_blocks < 4 * n_threads and j.n_classes > SEGMENT and not xentc_forked():
+        # Blocks one by one, by all threads.
+        j.team, n_threads = &all_threads, 1
     cdef uint64_t control
     cdef int t
     if xentc_forked() or n_threads > n_blocks:

@@ -8,6 +8,7 @@ enum {
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
     ACROSS = 64,                                  /* classes at a time where rows lie side by side */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
+    MOST_SEGMENTS = 64,                           /* of a row; the longest rows have longer ones */
 };
 
 /* The middle of the exponents (rows_body.h): sums of 2^40 terms must not overflow, and terms 2^-1075 (2^-150 for float32)
@@ -77,6 +78,38 @@ INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
     accumulate_f64(&a->sum.high, &a->sum.low, min_f64(a->max_e, b->max_e));
     a->max_e = max_f64(a->max_e, b->max_e);
     a->max_x = max_f64(a->max_x, b->max_x);
+}
+
+/* The segments of a row, whole tiles each but the last. */
+INLINE ptrdiff_t segment_length(ptrdiff_t n_classes)
+{
+    ptrdiff_t length = ((n_classes - 1) / MOST_SEGMENTS / TILE + 1) * TILE;
+    return n_classes <= SEGMENT ? n_classes : length < SEGMENT ? SEGMENT : length;
+}
+
+/* part(context, i) for the segments i of rows: a context begins with a struct segments. */
+struct segments {
+    ptrdiff_t n_classes, length;
+};
+
+INLINE int run_segments(const struct team *team, void (*part)(void *context, int i), struct segments *context,
+                        ptrdiff_t n_classes)
+{
+    context->n_classes = n_classes;
+    context->length = segment_length(n_classes);
+    int n = n_classes == context->length ? 1 : (int)((n_classes - 1) / context->length + 1);
+    if (team && n > 1)
+        team->run(team, part, context, n);
+    else
+        for (int i = 0; i < n; i++)
+            part(context, i);
+    return n;
+}
+
+INLINE ptrdiff_t segment_size(const struct segments *segments, int i)
+{
+    ptrdiff_t left = segments->n_classes - i * segments->length;
+    return left < segments->length ? left : segments->length;
 }
 
 /* e + sum of the rows from i, n of them, with the low parts. */

@@ -15,11 +15,20 @@
 
 enum { BLOCK = 128 };                             /* rows of a block at the most */
 
+/* Rows longer than SEGMENT classes are summed in segments, whatever computes these, and the segments in order. `team` runs
+ * part(context, i) for all i < n_parts, in any order. */
+enum { SEGMENT = 16384 };
+struct team {
+    void (*run)(const struct team *team, void (*part)(void *context, int i), void *context, int n_parts);
+    int n_threads;
+};
+
 struct source {
     const char *const *rows;
     ptrdiff_t step;                               /* bytes between neighbouring classes */
     enum element element;
     ptrdiff_t between;                            /* bytes between neighbouring rows, where all are so, or 0 */
+    const struct team *team;                      /* shares the segments of these rows, or NULL */
 };
 
 /* Where results go, each rounded once more if the element is narrower. It may be where the logits are. */

@@ -200,8 +200,8 @@ INLINE void OP(pack_many)(struct source group, ptrdiff_t first, ptrdiff_t n, C (
                 memcpy(&tile[i][j], group.rows[0] + i * group.between + (first + j) * group.step, sizeof(C));
 }
 
-INLINE void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred,
-                               f64x8 *m, struct wide *sum)
+/* One segment of eight rows. */
+INLINE struct lane_sum OP(sum_segment)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred)
 {
     struct OP(state) states[8];
     for (int i = 0; i < 8; i++)
@@ -246,9 +246,43 @@ INLINE void OP(sum_group_many)(struct source group, ptrdiff_t n_classes, const s
     for (int width = 4; width; width /= 2)
         for (int l = 0; l < width; l++)
             merge_lanes(&lanes[l], &lanes[l + width]);
-    *m = lanes[0].max_x;
-    *sum = lanes[0].sum;
+    return lanes[0];
 }
+
+struct OP(segments) {
+    struct segments segments;
+    struct source group;
+    const struct OP(scaling) *scaling;
+    int centred;
+    struct lane_sum sum[MOST_SEGMENTS];
+};
+
+static void OP(sum_one_segment)(void *context, int i)
+{
+    struct OP(segments) *of = context;
+    struct source group = of->group;
+    const char *rows[8];
+    for (int r = 0; r < 8; r++)
+        rows[r] = group.rows[r] + i * of->segments.length * group.step;
+    group.rows = rows;
+    if (of->centred)
+        of->sum[i] = OP(sum_segment)(group, segment_size(&of->segments, i), of->scaling, 1);
+    else
+        of->sum[i] = OP(sum_segment)(group, segment_size(&of->segments, i), of->scaling, 0);
+}
+
+INLINE struct lane_sum OP(sum_many_rows)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred)
+{
+    struct OP(segments) of;
+    of.group = group;
+    of.scaling = scaling;
+    of.centred = centred;
+    int n = run_segments(group.team, OP(sum_one_segment), &of.segments, n_classes);
+    for (int i = 1; i < n; i++)
+        merge_lanes(&of.sum[0], &of.sum[i]);
+    return of.sum[0];
+}
+
 
 /* c and the index of rows whose maxima are m: see struct scaling. */
 INLINE f64x8 OP(centre)(f64x8 m)
@@ -329,31 +363,29 @@ INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const 
 INLINE void OP(pair_many)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                           struct pairs *pairs, int first)
 {
-    f64x8 m;
-    struct wide sum;
-    OP(sum_group_many)(group, n_classes, scaling, 0, &m, &sum);
-    if (!any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(m)))) {
-        OP(store_pairs)(m, sum, 1, n, pairs, first);
+    struct lane_sum rows = OP(sum_many_rows)(group, n_classes, scaling, 0);
+    if (!any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(rows.max_x)))) {
+        OP(store_pairs)(rows.max_x, rows.sum, 1, n, pairs, first);
         return;
     }
     struct OP(scaling) far;
-    OP(scale_rows)(m, &far, 0);
-    OP(sum_group_many)(group, n_classes, &far, 1, &m, &sum);
-    OP(store_pairs)(m, sum, 0, n, pairs, first);
+    OP(scale_rows)(rows.max_x, &far, 0);
+    rows = OP(sum_many_rows)(group, n_classes, &far, 1);
+    OP(store_pairs)(rows.max_x, rows.sum, 0, n, pairs, first);
 }
 
 /* Groups of LANES rows of many classes, where neighbouring rows and not the classes lie side by side: lanes are rows, and
  * states[l] has the lane l that a row of classes would have, so that every sum is the same. All groups go through a tile of
  * classes together: each class is another page of memory. */
-INLINE void OP(sum_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred,
-                           struct OP(state) (*states)[LANES])
+INLINE void OP(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdiff_t n_classes,
+                           const struct OP(scaling) *scaling, int centred, struct OP(state) (*states)[LANES])
 {
     V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
     for (int g = 0; g < n_groups; g++)
         for (int l = 0; l < LANES; l++)
             OP(start)(&states[g][l]);
-    for (ptrdiff_t first = 0; first < n_classes; first += ACROSS) {
-        ptrdiff_t end = first + ACROSS < n_classes ? first + ACROSS : n_classes;
+    for (ptrdiff_t first = begin; first < begin + n_classes; first += ACROSS) {
+        ptrdiff_t end = first + ACROSS < begin + n_classes ? first + ACROSS : begin + n_classes;
         for (int g = 0; g < n_groups; g++)
             for (int l = 0; l < LANES; l++) {
                 struct OP(state) local = states[g][l];
@@ -374,7 +406,7 @@ INLINE void OP(sum_across)(struct source x, int n_groups, ptrdiff_t n_classes, c
     }
 }
 
-INLINE f64x8 OP(merge_across)(struct OP(state) *states, int h, struct wide *sum)
+INLINE struct lane_sum OP(merge_across)(const struct OP(state) *states, int h)
 {
     struct lane_sum lanes[LANES];
     for (int l = 0; l < LANES; l++)
@@ -382,35 +414,74 @@ INLINE f64x8 OP(merge_across)(struct OP(state) *states, int h, struct wide *sum)
     for (int width = LANES / 2; width; width /= 2)
         for (int l = 0; l < width; l++)
             merge_lanes(&lanes[l], &lanes[l + width]);
-    *sum = lanes[0].sum;
-    return lanes[0].max_x;
+    return lanes[0];
+}
+
+/* sum: of each segment, all groups; there is room for as many groups as MOST_SEGMENTS over the number of segments. */
+struct OP(across) {
+    struct segments segments;
+    struct source x;
+    int n_groups;
+    const struct OP(scaling) *scaling;
+    int centred;
+    struct lane_sum sum[MOST_SEGMENTS][LANES / 8];
+};
+
+static void OP(across_segment)(void *context, int i)
+{
+    struct OP(across) *of = context;
+    struct OP(state) states[BLOCK / LANES][LANES];
+    ptrdiff_t begin = i * of->segments.length, n = segment_size(&of->segments, i);
+    if (of->centred)
+        OP(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 1, states);
+    else
+        OP(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 0, states);
+    for (int g = 0; g < of->n_groups; g++)
+        for (int h = 0; h < LANES / 8; h++)
+            of->sum[i * of->n_groups + g][h] = OP(merge_across)(states[g], h);
+}
+
+INLINE void OP(sum_across_rows)(struct OP(across) *of, ptrdiff_t n_classes)
+{
+    int n = run_segments(of->x.team, OP(across_segment), &of->segments, n_classes);
+    for (int i = 1; i < n; i++)
+        for (int g = 0; g < of->n_groups; g++)
+            for (int h = 0; h < LANES / 8; h++)
+                merge_lanes(&of->sum[g][h], &of->sum[i * of->n_groups + g][h]);
 }
 
 static void OP(pair_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *near,
                             struct pairs *pairs)
 {
-    struct OP(state) states[BLOCK / LANES][LANES], again[1][LANES];
-    OP(sum_across)(x, n_groups, n_classes, near, 0, states);
-    for (int g = 0; g < n_groups; g++) {
-        f64x8 m[LANES / 8];
-        struct wide sum[LANES / 8];
-        struct OP(scaling) far;
-        int all_near = 1;
-        for (int h = 0; h < LANES / 8; h++) {
-            m[h] = OP(merge_across)(states[g], h, &sum[h]);
-            all_near &= !any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(m[h])));
-        }
-        if (!all_near) {
-            struct source group = x;
-            group.rows += g * LANES;
+    struct OP(across) of, again;
+    int batch = MOST_SEGMENTS / (int)((n_classes - 1) / segment_length(n_classes) + 1);
+    for (int first = 0; first < n_groups; first += batch) {
+        of.x = x;
+        of.x.rows += first * LANES;
+        of.n_groups = n_groups - first < batch ? n_groups - first : batch;
+        of.scaling = near;
+        of.centred = 0;
+        OP(sum_across_rows)(&of, n_classes);
+        for (int g = 0; g < of.n_groups; g++) {
+            struct OP(scaling) far;
+            const struct lane_sum *rows = of.sum[g];
+            int all_near = 1;
             for (int h = 0; h < LANES / 8; h++)
-                OP(scale_rows)(m[h], &far, 8 * h);
-            OP(sum_across)(group, 1, n_classes, &far, 1, again);
+                all_near &= !any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(rows[h].max_x)));
+            if (!all_near) {
+                again = of;
+                again.x.rows += g * LANES;
+                again.n_groups = 1;
+                again.scaling = &far;
+                again.centred = 1;
+                for (int h = 0; h < LANES / 8; h++)
+                    OP(scale_rows)(rows[h].max_x, &far, 8 * h);
+                OP(sum_across_rows)(&again, n_classes);
+                rows = again.sum[0];
+            }
             for (int h = 0; h < LANES / 8; h++)
-                m[h] = OP(merge_across)(again[0], h, &sum[h]);
+                OP(store_pairs)(rows[h].max_x, rows[h].sum, 0, 8, pairs, (first + g) * LANES + 8 * h);
         }
-        for (int h = 0; h < LANES / 8; h++)
-            OP(store_pairs)(m[h], sum[h], 0, 8, pairs, g * LANES + 8 * h);
     }
 }
 
@@ -658,11 +729,11 @@ static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, in
 }
 
 /* Groups of LANES rows where rows lie side by side, in the result too. */
-static void OP(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t n_classes,
+static void OP(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
                                 const struct OP(shares) *shares)
 {
-    for (ptrdiff_t first = 0; first < n_classes; first += ACROSS) {
-        ptrdiff_t end = first + ACROSS < n_classes ? first + ACROSS : n_classes;
+    for (ptrdiff_t first = begin; first < stop; first += ACROSS) {
+        ptrdiff_t end = first + ACROSS < stop ? first + ACROSS : stop;
         for (int g = 0; g < n_groups; g++) {
             struct OP(factors) factors = OP(factors_of_rows)(shares, g * LANES);
             for (ptrdiff_t j = first; j < end; j++) {
@@ -675,40 +746,44 @@ static void OP(gradient_across)(struct source x, struct sink out, int n_groups, 
     }
 }
 
-static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
-                         int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+/* A segment of each row at a time: n_across rows that lie side by side, and those from first_row. */
+struct OP(gradient_rows) {
+    struct segments segments;
+    struct source x;
+    struct sink out;
+    const struct class_target *target;
+    int n_across, first_row, n_rows;
+    const double *scale;
+    const struct OP(shares) *shares;
+};
+
+static void OP(gradient_segment)(void *context, int s)
 {
-    struct OP(shares) shares;
-    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
-    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && !target && OP(direct)(x), i = 0;
-    if (n_classes <= FEW && !target && in_place)
-        for (; i + LANES <= n_rows; i += LANES) {
-            struct source group = x;
-            group.rows += i;
-            struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
-            OP(gradient_few)(group, out.rows + i, out.between, n_classes, &factors);
-        }
-    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT)) {
-        i = n_rows / LANES * LANES;
-        OP(gradient_across)(x, out, n_rows / LANES, n_classes, &shares);
-    }
-    for (; i < n_rows; i++) {
-        struct OP(factors) factors = OP(factors_of_row)(&shares, i);
+    const struct OP(gradient_rows) *of = context;
+    struct source x = of->x;
+    struct sink out = of->out;
+    ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && !of->target && OP(direct)(x);
+    OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
+    for (int i = of->first_row; i < of->n_rows; i++) {
+        struct OP(factors) factors = OP(factors_of_row)(of->shares, i);
+        const C *logits = (const C *)(const void *)(x.rows[i] + begin * x.step);
+        C *results = (C *)(void *)(out.rows[i] + begin * out.step);
         if (whole && out.stream)
-            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 1, (C *)(void *)out.rows[i]);
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 1, results);
         else if (whole)
-            OP(gradient_part)((const C *)(const void *)x.rows[i], n_classes, &factors, NULL, 0, (C *)(void *)out.rows[i]);
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, results);
         else
-            for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-                int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            for (ptrdiff_t first = begin; first < end; first += TILE) {
+                int n = end - first < TILE ? (int)(end - first) : TILE;
                 C x_copy[TILE], out_copy[TILE], pull[TILE];
                 double weights[TILE];
                 const C *row = OP(contiguous)(x, i, first, n, x_copy);
                 C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
-                if (target) {
-                    target_weights(target, i, first, n, weights, NULL);
+                if (of->target) {
+                    target_weights(of->target, i, first, n, weights, NULL);
                     for (int j = 0; j < n; j++)
-                        pull[j] = (C)(weights[j] * scale[i]);
+                        pull[j] = (C)(weights[j] * of->scale[i]);
                     OP(gradient_part)(row, n, &factors, pull, 0, result);
                 } else
                     OP(gradient_part)(row, n, &factors, NULL, 0, result);
@@ -719,6 +794,26 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
     }
     if (out.stream)
         stream_end();
+}
+
+static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                         int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+{
+    struct OP(shares) shares;
+    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
+    int i = 0, n_across = 0;
+    if (n_classes <= FEW && !target && out.step == sizeof(C) && out.element == OP(ELEMENT))
+        for (; i + LANES <= n_rows; i += LANES) {
+            struct source group = x;
+            group.rows += i;
+            struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
+            OP(gradient_few)(group, out.rows + i, out.between, n_classes, &factors);
+        }
+    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
+        i = n_across = n_rows / LANES * LANES;
+    struct OP(gradient_rows) of = {{0}, x, out, target, n_across, i, n_rows, scale, &shares};
+    if (n_across || i < n_rows)
+        run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
     if (codes)
         OP(gradient_of_codes)(out, codes, n_rows, pairs, &shares, slope, scale);
 }

@@ -62,20 +62,22 @@ INLINE void add_soft_part(const void *x, const void *t, int single, ptrdiff_t n,
     *lanes = local;
 }
 
-/* A row of logits and of a dense target, or of no target: where they lie if both are float32, else as float64. */
-static void add_soft_row(struct source x, const struct source *t, int i, ptrdiff_t n_classes, struct soft_row row,
-                         struct soft_lanes *lanes)
+/* The classes [begin, begin + n_classes) of a row of logits and of a dense target, or of no target: where they lie if both
+ * are float32, else as float64. */
+static void add_soft_row(struct source x, const struct source *t, int i, ptrdiff_t begin, ptrdiff_t n_classes,
+                         struct soft_row row, struct soft_lanes *lanes)
 {
+    row.class_weight += begin * row.class_weight_step;
     if (direct_f32(x) && !t)
-        add_soft_part(x.rows[i], NULL, 1, n_classes, &row, 0, lanes);
+        add_soft_part(x.rows[i] + begin * x.step, NULL, 1, n_classes, &row, 0, lanes);
     else if (direct_f32(x) && direct_f32(*t))
-        add_soft_part(x.rows[i], t->rows[i], 1, n_classes, &row, 0, lanes);
+        add_soft_part(x.rows[i] + begin * x.step, t->rows[i] + begin * t->step, 1, n_classes, &row, 0, lanes);
     else
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             ptrdiff_t n = n_classes - first < TILE ? n_classes - first : TILE;
             double x_copy[TILE], t_copy[TILE];
-            const double *logits = contiguous_f64(x, i, first, n, x_copy);
-            const double *given = t ? contiguous_f64(*t, i, first, n, t_copy) : NULL;
+            const double *logits = contiguous_f64(x, i, begin + first, n, x_copy);
+            const double *given = t ? contiguous_f64(*t, i, begin + first, n, t_copy) : NULL;
             struct soft_row part = row;
             part.class_weight += first * row.class_weight_step;
             if (x.element == F64)
@@ -85,13 +87,13 @@ static void add_soft_row(struct source x, const struct source *t, int i, ptrdiff
         }
 }
 
-/* The row i of a target of entries: what smoothing gives to all classes, then the entries, each in the lane of its class. */
-static void add_entries(struct source x, const struct class_target *target, int i, ptrdiff_t n_classes, struct soft_row row,
-                        struct soft_lanes *lanes)
+/* The same of a target of entries: what smoothing gives to all classes, then the entries, each in the lane of its class. */
+static void add_entries(struct source x, const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes,
+                        struct soft_row row, struct soft_lanes *lanes)
 {
     const f64x8 zero = set_f64(0);
     if (target->uniform != 0) {
-        add_soft_row(x, NULL, i, n_classes, row, lanes);
+        add_soft_row(x, NULL, i, begin, n_classes, row, lanes);
         for (int half = 0; half < 2; half++) {
             struct wide loss = lanes->loss[half], mass = lanes->mass[half];
             lanes->loss[half] = lanes->mass[half] = (struct wide){zero, zero};
@@ -101,7 +103,8 @@ static void add_entries(struct source x, const struct class_target *target, int 
             lanes->mass[half].low = fma_f64(row.uniform, mass.low, lanes->mass[half].low);
         }
     }
-    for (int64_t entry = target->start[i]; entry < target->start[i + 1]; entry++) {
+    const int64_t stop = target->start[i + 1];
+    for (int64_t entry = first_entry(target, i, begin); entry < stop && target->index[entry] < begin + n_classes; entry++) {
         ptrdiff_t c = target->index[entry];
         double logit = 0, a[8] = {0}, weight = target->class_weight[c * target->class_weight_step];
         a[c % 8] = weight * (target->keep * target->value[entry * target->value_step]);
@@ -111,12 +114,12 @@ static void add_entries(struct source x, const struct class_target *target, int 
 }
 
 /* sum_c a_c log a_c, in a pass of its own: few losses want it. */
-static double entropy_of(const struct class_target *target, int i, ptrdiff_t n_classes, int wide)
+static struct wide entropy_of(const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes, int wide)
 {
     const f64x8 zero = set_f64(0);
     struct wide sum = {zero, zero};
-    for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-        int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+    for (ptrdiff_t first = begin; first < begin + n_classes; first += TILE) {
+        int n_tile = begin + n_classes - first < TILE ? (int)(begin + n_classes - first) : TILE;
         double weights[TILE];
         target_weights(target, i, first, n_tile, weights, NULL);
         for (int j = 0; j < n_tile; j += 8) {
@@ -126,7 +129,7 @@ static double entropy_of(const struct class_target *target, int i, ptrdiff_t n_c
             add_weighted(&sum, a, add_f64(log_a, low));
         }
     }
-    return lane_total(sum);
+    return sum;
 }
 
 /* The lanes of eight rows. */
@@ -169,46 +172,87 @@ INLINE f64x8 rounded(struct wide sum)
     return choose_f64(less_f64(abs_f64(sum.high), set_f64(INFINITY)), add_f64(sum.high, sum.low), sum.high);
 }
 
+/* Of eight rows from `first`, or n: their sums, one segment after the other. */
+struct soft_segments {
+    struct segments segments;
+    struct source x;
+    const struct class_target *target;
+    int entropy, first, n;
+    const struct pairs *pairs;
+    struct soft_row row;
+    struct soft_segment {
+        struct wide loss, mass, entropy;
+        f64x8 lowest;
+    } sum[MOST_SEGMENTS];
+};
+
+static void sum_soft_segment(void *context, int s)
+{
+    const f64x8 zero = set_f64(0);
+    struct soft_segments *of = context;
+    ptrdiff_t begin = s * of->segments.length, n_classes = segment_size(&of->segments, s);
+    struct lane_table losses = {0}, masses = {0}, entropies = {0};
+    double lowest[8][8];
+    f64x8 columns[8];
+    for (int k = 0; k < 8; k++)
+        store_f64(lowest[k], set_f64(INFINITY));
+    for (int k = 0, i = of->first; k < of->n; k++, i++) {
+        struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
+        struct soft_row row = of->row;
+        row.m = set_f64(of->pairs->m[i]);
+        if (of->target->source.rows)
+            add_soft_row(of->x, &of->target->source, i, begin, n_classes, row, &lanes);
+        else
+            add_entries(of->x, of->target, i, begin, n_classes, row, &lanes);
+        set_lanes(&losses, k, lanes.loss);
+        set_lanes(&masses, k, lanes.mass);
+        store_f64(lowest[k], lanes.lowest);
+        if (of->entropy) {
+            struct wide halves[2] = {entropy_of(of->target, i, begin, n_classes, of->x.element == F64), {zero, zero}};
+            set_lanes(&entropies, k, halves);
+        }
+    }
+    columns_of(lowest, columns);
+    for (int l = 1; l < 8; l++)
+        columns[0] = min_f64(columns[l], columns[0]);
+    of->sum[s] = (struct soft_segment){total_of_lanes(&losses), total_of_lanes(&masses), total_of_lanes(&entropies), columns[0]};
+}
+
 static void plain_soft_loss(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,
                             const struct pairs *pairs, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     double weights[8];
     store_f64(weights, set_f64(target->class_weight[0]));
-    struct soft_row row = {zero, set_f64(target->keep), set_f64(target->uniform),
-                           target->class_weight_step ? target->class_weight : weights, target->class_weight_step};
+    struct soft_segments of;
+    of.x = x;
+    of.target = target;
+    of.entropy = entropy;
+    of.pairs = pairs;
+    of.row = (struct soft_row){zero, set_f64(target->keep), set_f64(target->uniform),
+                               target->class_weight_step ? target->class_weight : weights, target->class_weight_step};
     for (int i = 0; i < n_rows; i += 8) {
-        int n = at_most_8(n_rows - i);
-        struct lane_table losses = {0}, masses = {0};
-        double lowest[8][8];
-        for (int k = 0; k < 8; k++)
-            store_f64(lowest[k], set_f64(INFINITY));
-        for (int k = 0; k < n; k++) {
-            struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
-            row.m = set_f64(pairs->m[i + k]);
-            if (target->source.rows)
-                add_soft_row(x, &target->source, i + k, n_classes, row, &lanes);
-            else
-                add_entries(x, target, i + k, n_classes, row, &lanes);
-            set_lanes(&losses, k, lanes.loss);
-            set_lanes(&masses, k, lanes.mass);
-            store_f64(lowest[k], lanes.lowest);
-            sums->entropy[i + k] = entropy ? entropy_of(target, i + k, n_classes, x.element == F64) : 0;
+        int n = of.n = at_most_8(n_rows - i), n_segments;
+        of.first = i;
+        n_segments = run_segments(x.team, sum_soft_segment, &of.segments, n_classes);
+        struct soft_segment all = of.sum[0];
+        for (int s = 1; s < n_segments; s++) {
+            add_term(&all.loss, of.sum[s].loss.high, of.sum[s].loss.low);
+            add_term(&all.mass, of.sum[s].mass.high, of.sum[s].mass.low);
+            add_term(&all.entropy, of.sum[s].entropy.high, of.sum[s].entropy.low);
+            all.lowest = min_f64(of.sum[s].lowest, all.lowest);
         }
-        struct wide loss = total_of_lanes(&losses), mass = total_of_lanes(&masses);
-        f64x8 tail_low, tail = tails(pairs, i, n, &tail_low), columns[8];
-        add_weighted(&loss, mass.high, tail);
-        loss.low = add_f64(loss.low, fma_f64(mass.high, tail_low, mul_f64(mass.low, tail)));
+        f64x8 tail_low, tail = tails(pairs, i, n, &tail_low);
+        add_weighted(&all.loss, all.mass.high, tail);
+        all.loss.low = add_f64(all.loss.low, fma_f64(all.mass.high, tail_low, mul_f64(all.mass.low, tail)));
         /* NaN in the row is NaN, even without a target. */
         f64x8 sum = load_part_f64(pairs->sum + i, n, 0), e = load_part_f64(pairs->e + i, n, 0);
         f64x8 nothing = add_f64(mul_f64(sum, zero), mul_f64(e, zero));
-        store_part_f64(sums->loss + i, n, add_f64(rounded(loss), nothing));
-        store_part_f64(sums->slope + i, n, rounded(mass));
+        store_part_f64(sums->loss + i, n, add_f64(rounded(all.loss), nothing));
+        store_part_f64(sums->slope + i, n, rounded(all.mass));
         store_part_f64(sums->curvature + i, n, zero);
-        columns_of(lowest, columns);
-        for (int l = 1; l < 8; l++)
-            columns[0] = min_f64(columns[l], columns[0]);
-        store_part_f64(sums->lowest + i, n, columns[0]);
+        store_part_f64(sums->entropy + i, n, rounded(all.entropy));
+        store_part_f64(sums->lowest + i, n, all.lowest);
     }
 }
 

@@ -1,5 +1,19 @@
 /* C layer: the kernels that work on the terms of a loss, in float64 whatever the logits are. Included by rows.c. */
 
+/* The first entry of row i at class `first` or later. */
+static int64_t first_entry(const struct class_target *target, int i, ptrdiff_t first)
+{
+    int64_t low = target->start[i], high = target->start[i + 1];
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (target->index[middle] < first)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
 {
     const int step = target->class_weight_step;
@@ -18,18 +32,10 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
     } else {
         for (int j = 0; j < n; j++)
             out[j] = weight[j * step] * target->uniform;
-        int64_t low = target->start[i], high = target->start[i + 1], stop = high;
-        while (low < high) {                      /* the first entry of the tile, by bisection */
-            int64_t middle = low + (high - low) / 2;
-            if (target->index[middle] < first)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        for (; low < stop && target->index[low] < first + n; low++)
-        {
-            ptrdiff_t j = target->index[low] - first;
-            out[j] = weight[j * step] * fma(target->keep, target->value[low * target->value_step], target->uniform);
+        const int64_t stop = target->start[i + 1];
+        for (int64_t entry = first_entry(target, i, first); entry < stop && target->index[entry] < first + n; entry++) {
+            ptrdiff_t j = target->index[entry] - first;
+            out[j] = weight[j * step] * fma(target->keep, target->value[entry * target->value_step], target->uniform);
         }
     }
 }
@@ -401,27 +407,36 @@ INLINE void log_softmax_part(const void *x, int single, ptrdiff_t n, f64x8 m, f6
     for (; j + 8 <= n; j += 8)
         log_softmax_vector(x, single, j, 8, m, tail, tail_low, wide, out);
     if (j < n)
-        log_softmax_vector(x, single, j, (int)(n - j), m, tail, tail_low, wide, out);
+        log_softmax_vector(x, single, j, at_most_8((int)(n - j)), m, tail, tail_low, wide, out);
 }
 
-static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
-{
+struct log_softmax {
+    struct segments segments;
+    struct source x;
+    struct sink out;
+    int n_rows;
+    const struct pairs *pairs;
     double tail[BLOCK], tail_low[BLOCK];
-    for (int i = 0; i < n_rows; i += 8) {
-        f64x8 low, high = tails(pairs, i, at_most_8(n_rows - i), &low);
-        store_part_f64(tail + i, at_most_8(n_rows - i), high);
-        store_part_f64(tail_low + i, at_most_8(n_rows - i), low);
-    }
+};
+
+static void log_softmax_segment(void *context, int s)
+{
+    const struct log_softmax *of = context;
+    struct source x = of->x;
+    struct sink out = of->out;
+    ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
     int single = direct_f32(x) && out.step == sizeof(float) && out.element == F32;
     int in_place = direct_f64(x) && out.step == sizeof(double) && out.element == F64;
-    for (int i = 0; i < n_rows; i++) {
-        f64x8 m = set_f64(pairs->m[i]), high = set_f64(tail[i]), low = set_f64(tail_low[i]);
+    for (int i = 0; i < of->n_rows; i++) {
+        f64x8 m = set_f64(of->pairs->m[i]), high = set_f64(of->tail[i]), low = set_f64(of->tail_low[i]);
+        const char *row = x.rows[i] + begin * x.step;
+        char *result = out.rows[i] + begin * out.step;
         if (single)
-            log_softmax_part(x.rows[i], 1, n_classes, m, high, low, 0, out.rows[i]);
+            log_softmax_part(row, 1, end - begin, m, high, low, 0, result);
         if (in_place)
-            log_softmax_part(x.rows[i], 0, n_classes, m, high, low, 1, out.rows[i]);
-        for (ptrdiff_t first = 0; !single && !in_place && first < n_classes; first += TILE) {
-            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            log_softmax_part(row, 0, end - begin, m, high, low, 1, result);
+        for (ptrdiff_t first = begin; !single && !in_place && first < end; first += TILE) {
+            int n = end - first < TILE ? (int)(end - first) : TILE;
             double copy[TILE], results[TILE];
             const double *logits = contiguous_f64(x, i, first, n, copy);
             if (x.element == F64)
@@ -431,6 +446,21 @@ static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t 
             write_results(results, n, x.element, out.rows[i] + first * out.step, out.step, out.element);
         }
     }
+}
+
+static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
+{
+    struct log_softmax of;
+    of.x = x;
+    of.out = out;
+    of.n_rows = n_rows;
+    of.pairs = pairs;
+    for (int i = 0; i < n_rows; i += 8) {
+        f64x8 low, high = tails(pairs, i, at_most_8(n_rows - i), &low);
+        store_part_f64(of.tail + i, at_most_8(n_rows - i), high);
+        store_part_f64(of.tail_low + i, at_most_8(n_rows - i), low);
+    }
+    run_segments(x.team, log_softmax_segment, &of.segments, n_classes);
 }
 
 /* -log(p), with inf for 0 and NaN below it; subnormals scaled into the logarithm's range. */

@@ -90,6 +90,29 @@ def test_layouts(dtype, layout):
 
 
 @pytest.mark.parametrize("dtype", GOLDEN)
+@pytest.mark.parametrize("shape", [(1, 1_100_000), (17, 40_000), (2, 16_385)])
+def test_segments_of_long_rows(dtype, shape):
+    """Few long rows are dealt to the threads in segments: near zero and far from it, whatever the layout."""
+    x = mixed(shape[0] * shape[1], 8).reshape(shape).astype(dtype) * 10
+    x[1::2] *= 100
+    soft = (mixed(x.size, 7).reshape(shape) + 1).astype(dtype)
+    y = (np.arange(shape[0]) + 16_380) % shape[1]
+    seen = set()
+    for layout in (np.ascontiguousarray, np.asfortranarray):
+        a, t = layout(x), layout(soft)
+        for n_threads in (1, 3):
+            options = {"reduction": "none", "n_threads": n_threads}
+            parts = [special.softmax(a, axis=1, n_threads=n_threads), special.log_softmax(a, axis=1, n_threads=n_threads),
+                     special.logsumexp(a, axis=1, n_threads=n_threads)]
+            parts += cross_entropy(a, y, return_grad=True, **options)
+            parts += cross_entropy(a, y, label_smoothing=0.1, return_grad=True, **options)
+            parts += kl_divergence(a, t, return_grad=True, **options)
+            seen.add(digest(*parts))
+    assert len(seen) == 1
+    np.testing.assert_allclose(parts[2], np.logaddexp.reduce(x.astype(float), axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", GOLDEN)
 @pytest.mark.parametrize("pieces", [2, 7, 100])
 def test_chunks_merged_in_any_order(dtype, pieces):
     for x, y in inputs(dtype):
