@@ -1,0 +1,219 @@
+/* C layer: the kernels that write a derivative class by class. Included by rows_body.h, for one element type. */
+
+/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction: the index takes the power of two of the scale over the sum,
+ * so that neither factor can underflow where the product does not. */
+struct OP(shares) {
+    double c[BLOCK], magic[BLOCK], lowest[BLOCK], fraction[BLOCK];
+};
+
+INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale,
+                             struct OP(shares) *shares)
+{
+    const f64x8 zero = set_f64(0);
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, total = total_of(pairs, i, n, &low), size, power;
+        total = split_exponent(total, &size);
+        f64x8 inverse = inverse_of(total, mul_f64(low, power_of_two(sub_f64(zero, size))));
+        f64x8 share = mul_f64(mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0)), inverse);
+        split_exponent(abs_f64(share), &power);
+        power = max_f64(min_f64(power, set_f64(OP(MOST_POWER))), set_f64(-1000));
+        f64x8 guarded = mul_f64(share, power_of_two(sub_f64(zero, power)));
+        store_part_f64(shares->fraction + i, n, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
+        store_part_f64(shares->c + i, n, OP(centre)(m));
+        f64x8 index = sub_f64(add_f64(power, OP(index)(m)), sub_f64(size, set_f64(OP(GUARD))));
+        store_part_f64(shares->magic + i, n, add_f64(set_f64(OP(MAGIC)), index));
+        store_part_f64(shares->lowest + i, n, lowest_f64(index));
+    }
+}
+
+/* The same in the logits' type, for one row in all lanes, or for a row a lane. */
+struct OP(factors) {
+    V c, magic, lowest, fraction;
+};
+
+INLINE struct OP(factors) OP(factors_of_row)(const struct OP(shares) *shares, int i)
+{
+    return (struct OP(factors)){OP(set)((C)shares->c[i]), OP(set)((C)shares->magic[i]), OP(set)((C)shares->lowest[i]),
+                                OP(set)((C)shares->fraction[i])};
+}
+
+INLINE struct OP(factors) OP(factors_of_rows)(const struct OP(shares) *shares, int i)
+{
+    return (struct OP(factors)){OP(narrow)(shares->c + i), OP(narrow)(shares->magic + i), OP(narrow)(shares->lowest + i),
+                                OP(narrow)(shares->fraction + i)};
+}
+
+INLINE V OP(share)(V x, const struct OP(factors) *of)
+{
+    return OP(mul)(OP(exp)(OP(sub)(x, of->c), of->magic, of->lowest), of->fraction);
+}
+
+/* LANES rows of few classes together, into rows of neighbouring classes. */
+INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t between, ptrdiff_t n_classes,
+                             const struct OP(factors) *factors)
+{
+    enum { QUAD = 16 / sizeof(C) };
+    C tile[FEW * LANES];
+    OP(pack_few)(group, n_classes, tile);
+    for (ptrdiff_t j = 0; j < n_classes; j++)
+        OP(store)(tile + j * LANES, OP(share)(OP(load)(tile + j * LANES), factors));
+    if (n_classes == 2 && between == 2 * sizeof(C)) {
+        V pairs[2] = {OP(load)(tile), OP(load)(tile + LANES)};
+        OP(unpairs)(pairs, (C *)(void *)out[0]);
+    } else if (n_classes < QUAD)
+        for (int i = 0; i < LANES; i++)
+            for (ptrdiff_t j = 0; j < n_classes; j++)
+                memcpy(out[i] + j * (ptrdiff_t)sizeof(C), tile + j * LANES + i, sizeof(C));
+    else
+        for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
+            ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;      /* the last ones overlap */
+            V columns[QUAD];
+            for (int q = 0; q < QUAD; q++)
+                columns[q] = OP(load)(tile + (at + q) * LANES);
+            OP(uncolumns)(columns, at * (ptrdiff_t)sizeof(C), out);
+        }
+}
+
+/* n classes of one row; what they are pulled by, where not NULL, is subtracted. stream: past the caches. */
+INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const C *pull, int stream, C *result)
+{
+    ptrdiff_t j = 0, part;
+    for (; j < n; j += part) {
+        ptrdiff_t after = (ptrdiff_t)((uintptr_t)(result + j) % 64 / sizeof(C));
+        part = n - j < LANES ? n - j : LANES;
+        if (stream && part > LANES - after)
+            part = LANES - after;                 /* up to where the stream can begin */
+        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 0), value = OP(share)(x, factors);
+        if (pull)
+            value = OP(sub)(value, part == LANES ? OP(load)(pull + j) : OP(load_part)(pull + j, (int)part, 0));
+        if (part < LANES)
+            OP(store_part)(result + j, (int)part, value);
+        else if (stream)
+            OP(stream)(result + j, value);
+        else
+            OP(store)(result + j, value);
+    }
+}
+
+/* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
+ * is not, its probability is at most 1/2, and nothing cancels. */
+static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, int n_rows, const struct pairs *pairs,
+                                  const struct OP(shares) *shares, const double *slope, const double *scale)
+{
+    for (int first = 0; first < n_rows; first += LANES) {
+        int all = n_rows - first < LANES ? n_rows - first : LANES;
+        struct OP(factors) factors = OP(factors_of_rows)(shares, first);
+        V of_target = OP(share)(OP(narrow)(codes->x + first), &factors);
+        for (int h = 0; 8 * h < all; h++) {
+            int i = first + 8 * h, n = at_most_8(n_rows - i);
+            f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
+            f64x8 scales = load_part_f64(scale + i, n, 0), own = load_part_f64(codes->slope + i, n, 0);
+            f64x8 more = sub_f64(load_part_f64(slope + i, n, 0), own);
+            f64x8 of_e = mul_f64(more, mul_f64(load_part_f64(pairs->e + i, n, 1), inverse));
+            f64x8 of_largest = fnma_f64(own, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), of_e);
+            f64x8 of_other = fnma_f64(own, scales, WIDEN(of_target, h));
+            i64x8 largest = equal_f64(load_part_f64(pairs->m + i, n, 0), load_part_f64(codes->x + i, n, 1));
+            double entries[8];
+            store_f64(entries, choose_f64(largest, mul_f64(of_largest, scales), of_other));
+            for (int j = 0; j < n; j++) {
+                char *place = out.rows[i + j] + codes->code[i + j] * out.step;
+                C entry = (C)entries[j];
+                if (out.element == OP(ELEMENT))
+                    memcpy(place, &entry, sizeof entry);
+                else
+                    write_element(place, out.element, entry);
+            }
+        }
+    }
+}
+
+/* Groups of LANES rows where rows lie side by side, in the result too. */
+static void OP(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
+                                const struct OP(shares) *shares)
+{
+    for (ptrdiff_t first = begin; first < stop; first += ACROSS) {
+        ptrdiff_t end = first + ACROSS < stop ? first + ACROSS : stop;
+        for (int g = 0; g < n_groups; g++) {
+            struct OP(factors) factors = OP(factors_of_rows)(shares, g * LANES);
+            for (ptrdiff_t j = first; j < end; j++) {
+                const char *p = x.rows[g * LANES] + j * x.step;
+                __builtin_prefetch(p + ACROSS * x.step);
+                V value = OP(share)(OP(load)((const C *)(const void *)p), &factors);
+                OP(store)((C *)(void *)(out.rows[g * LANES] + j * out.step), value);
+            }
+        }
+    }
+}
+
+/* A segment of each row at a time: n_across rows that lie side by side, and those from first_row. */
+struct OP(gradient_rows) {
+    struct segments segments;
+    struct source x;
+    struct sink out;
+    const struct class_target *target;
+    int n_across, first_row, n_rows;
+    const double *scale;
+    const struct OP(shares) *shares;
+};
+
+static void OP(gradient_segment)(void *context, int s)
+{
+    const struct OP(gradient_rows) *of = context;
+    struct source x = of->x;
+    struct sink out = of->out;
+    ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && !of->target && OP(direct)(x);
+    OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
+    for (int i = of->first_row; i < of->n_rows; i++) {
+        struct OP(factors) factors = OP(factors_of_row)(of->shares, i);
+        const C *logits = (const C *)(const void *)(x.rows[i] + begin * x.step);
+        C *results = (C *)(void *)(out.rows[i] + begin * out.step);
+        if (whole && out.stream)
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 1, results);
+        else if (whole)
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, results);
+        else
+            for (ptrdiff_t first = begin; first < end; first += TILE) {
+                int n = end - first < TILE ? (int)(end - first) : TILE;
+                C x_copy[TILE], out_copy[TILE], pull[TILE];
+                double weights[TILE];
+                const C *row = OP(contiguous)(x, i, first, n, x_copy);
+                C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
+                if (of->target) {
+                    target_weights(of->target, i, first, n, weights, NULL);
+                    for (int j = 0; j < n; j++)
+                        pull[j] = (C)(weights[j] * of->scale[i]);
+                    OP(gradient_part)(row, n, &factors, pull, 0, result);
+                } else
+                    OP(gradient_part)(row, n, &factors, NULL, 0, result);
+                if (!in_place)
+                    for (int j = 0; j < n; j++)
+                        write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
+            }
+    }
+    if (out.stream)
+        stream_end();
+}
+
+static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                         int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+{
+    struct OP(shares) shares;
+    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
+    int i = 0, n_across = 0;
+    if (n_classes <= FEW && !target && out.step == sizeof(C) && out.element == OP(ELEMENT))
+        for (; i + LANES <= n_rows; i += LANES) {
+            struct source group = x;
+            group.rows += i;
+            struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
+            OP(gradient_few)(group, out.rows + i, out.between, n_classes, &factors);
+        }
+    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
+        i = n_across = n_rows / LANES * LANES;
+    struct OP(gradient_rows) of = {{0}, x, out, target, n_across, i, n_rows, scale, &shares};
+    if (n_across || i < n_rows)
+        run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
+    if (codes)
+        OP(gradient_of_codes)(out, codes, n_rows, pairs, &shares, slope, scale);
+}
