@@ -112,6 +112,14 @@ INLINE ptrdiff_t segment_size(const struct segments *segments, int i)
     return left < segments->length ? left : segments->length;
 }
 
+/* Which of n codes are c. */
+INLINE i64x8 code_is(const int64_t *code, int n, int64_t c)
+{
+    i64x8 bits = bits_f64(load_part_f64((const double *)(const void *)code, n, 0));
+    EACH_REGISTER bits.r[i] = bits.r[i] == c;
+    return bits;
+}
+
 /* e + sum of the rows from i, n of them, with the low parts. */
 INLINE f64x8 total_of(const struct pairs *pairs, int i, int n, f64x8 *low)
 {
@@ -237,27 +245,35 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double toler
     }
 }
 
-/* Eight values at once into bins; what is left of a value below the last bin, and what is not below 2^20, to the chunks. */
+/* Each lane to the chunks. */
+static void add_exactly(f64x8 value, struct exact_sum *exact)
+{
+    double values[8];
+    store_f64(values, value);
+    for (int l = 0; l < 8; l++)
+        if (values[l] != 0)
+            exact_add(exact, values[l]);
+}
+
+/* Eight values at once into bins. To the chunks goes what is left of a value below the last bin, and, of eight values of which
+ * one is a NaN or not below 2^20, each. */
 INLINE void add_values(f64x8 bin[BINS], f64x8 value, struct exact_sum *exact)
 {
     i64x8 small = less_f64(abs_f64(value), set_f64(1 << -LEAST_OF_BINS));
-    f64x8 rest = choose_f64(small, value, set_f64(0));
+    if (!all_f64(small)) {
+        add_exactly(value, exact);
+        return;
+    }
+    f64x8 rest = value;
     for (int b = 0; b < BINS; b++) {
         f64x8 magic = set_f64(0x1.8p52 * (b == 0 ? 0x1p-20 : b == 1 ? 0x1p-60 : 0x1p-100));
         f64x8 part = sub_f64(add_f64(rest, magic), magic);
         rest = sub_f64(rest, part);
         bin[b] = add_f64(bin[b], part);
+        if (b > 0 && all_f64(equal_f64(rest, set_f64(0))))
+            return;
     }
-    rest = choose_f64(small, rest, value);
-    i64x8 none = equal_f64(rest, set_f64(0));
-    EACH_REGISTER none.r[i] = ~none.r[i];
-    if (any_f64(none)) {
-        double left[8];
-        store_f64(left, rest);
-        for (int l = 0; l < 8; l++)
-            if (left[l] != 0)
-                exact_add(exact, left[l]);
-    }
+    add_exactly(rest, exact);
 }
 
 INLINE void open_bins(struct running_sum *sum, int vectors, f64x8 bin[BINS])

@@ -45,6 +45,7 @@ struct sink {
  * its ulp. NaN in the row, or m = +-inf: one of them is NaN. */
 struct pairs {
     double m[BLOCK], e[BLOCK], e_low[BLOCK], sum[BLOCK], sum_low[BLOCK];
+    int unit;                                     /* each e is 1 and each sum in [0, 1], or NaN */
 };
 
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is

@@ -360,6 +360,34 @@ INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const 
     }
 }
 
+/* Of two classes, r = exp(-|x_0 - x_1|) at once. float32: e = 1. */
+INLINE void OP(pair_two)(struct source group, int n, struct pairs *pairs, int first)
+{
+    const f64x8 zero = set_f64(0);
+    C tile[2 * LANES];
+    OP(pack_few)(group, 2, tile);
+    V x = OP(load)(tile), y = OP(load)(tile + LANES);
+    for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
+        f64x8 a = WIDEN(x, h), b = WIDEN(y, h), m = max_f64(a, b), e = set_f64(1), r, r_low = zero, low;
+        if (OP(ELEMENT) == F64) {
+            f64x8 difference = two_sum(a, sub_f64(zero, b), &low), size = abs_f64(difference);
+            e = set_f64(0x1p516);                 /* 2^MIDDLE */
+            r = exp_wide(sub_f64(zero, size), set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), &r_low);
+            low = choose_f64(less_f64(zero, difference), sub_f64(zero, low), low);
+            r_low = fma_f64(r, choose_f64(less_f64(size, set_f64(INFINITY)), low, zero), r_low);
+            r = fast_two_sum(r, r_low, &r_low);
+        } else
+            r = exp_short(sub_f64(zero, abs_f64(sub_f64(a, b))));
+        r = fma_f64(m, zero, r);                  /* NaN where m is infinite */
+        int i = first + 8 * h, part = at_most_8(n - 8 * h);
+        store_part_f64(pairs->m + i, part, m);
+        store_part_f64(pairs->e + i, part, e);
+        store_part_f64(pairs->e_low + i, part, zero);
+        store_part_f64(pairs->sum + i, part, r);
+        store_part_f64(pairs->sum_low + i, part, r_low);
+    }
+}
+
 INLINE void OP(pair_many)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                           struct pairs *pairs, int first)
 {
@@ -498,6 +526,7 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
 {
     int few = n_classes <= FEW, size = few ? LANES : 8;
     struct OP(scaling) near;
+    pairs->unit = n_classes == 2 && OP(ELEMENT) == F32;
     for (int i = 0; i < LANES; i++) {
         near.c[i] = 0;
         near.magic[i] = OP(MAGIC) + (OP(EXPONENT_BIAS) + OP(MIDDLE));
@@ -515,7 +544,9 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
         group.rows += first;
         if (n < size)
             OP(fill_group)(&group, n, size, rows);
-        if (few)
+        if (n_classes == 2)
+            OP(pair_two)(group, n, pairs, first);
+        else if (few)
             OP(pair_few)(group, n, n_classes, &near, pairs, first);
         else
             OP(pair_many)(group, at_most_8(n), n_classes, &near, pairs, first);

@@ -50,7 +50,7 @@ INLINE V OP(share)(V x, const struct OP(factors) *of)
 }
 
 /* LANES rows of few classes together, into rows of neighbouring classes. */
-INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t between, ptrdiff_t n_classes,
+INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes,
                              const struct OP(factors) *factors)
 {
     enum { QUAD = 16 / sizeof(C) };
@@ -58,10 +58,7 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t be
     OP(pack_few)(group, n_classes, tile);
     for (ptrdiff_t j = 0; j < n_classes; j++)
         OP(store)(tile + j * LANES, OP(share)(OP(load)(tile + j * LANES), factors));
-    if (n_classes == 2 && between == 2 * sizeof(C)) {
-        V pairs[2] = {OP(load)(tile), OP(load)(tile + LANES)};
-        OP(unpairs)(pairs, (C *)(void *)out[0]);
-    } else if (n_classes < QUAD)
+    if (n_classes < QUAD)
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)
                 memcpy(out[i] + j * (ptrdiff_t)sizeof(C), tile + j * LANES + i, sizeof(C));
@@ -146,6 +143,57 @@ static void OP(gradient_across)(struct source x, struct sink out, int n_groups, 
     }
 }
 
+/* Of two classes, whose probabilities are e and the sum over the total: no exponential is needed again. */
+static void OP(gradient_two)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                             int n_rows, const struct pairs *pairs, const double *slope, const double *scale)
+{
+    for (int first = 0; first < n_rows; first += LANES) {
+        struct source group = x;
+        const char *rows[LANES];
+        C tile[2 * LANES];
+        double entries[2][LANES], pull[2][LANES] = {{0}}, weights[2];
+        int all = n_rows - first < LANES ? n_rows - first : LANES;
+        group.rows += first;
+        if (all < LANES)
+            OP(fill_group)(&group, all, LANES, rows);
+        OP(pack_few)(group, 2, tile);
+        for (int i = 0; target && i < all; i++) {
+            target_weights(target, first + i, 0, 2, weights, NULL);
+            pull[0][i] = weights[0];
+            pull[1][i] = weights[1];
+        }
+        for (int h = 0; 8 * h < all; h++) {
+            int i = first + 8 * h, n = at_most_8(n_rows - i);
+            f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
+            f64x8 m = load_part_f64(pairs->m + i, n, 0), slopes = load_part_f64(slope + i, n, 0);
+            f64x8 of_m = mul_f64(load_part_f64(pairs->e + i, n, 0), inverse);
+            f64x8 of_other = mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), scales = load_part_f64(scale + i, n, 0);
+            i64x8 is_first = equal_f64(m, WIDEN(OP(load)(tile), h));
+            f64x8 p[2] = {choose_f64(is_first, of_m, of_other), choose_f64(is_first, of_other, of_m)};
+            for (int c = 0; c < 2; c++) {
+                f64x8 value = fma_f64(slopes, p[c], sub_f64(set_f64(0), load_f64(pull[c] + 8 * h)));
+                if (codes) {                      /* slope p_c - own = (slope - own) p_c - own (1 - p_c) */
+                    f64x8 own = load_part_f64(codes->slope + i, n, 0);
+                    f64x8 hit = fnma_f64(own, p[1 - c], mul_f64(sub_f64(slopes, own), p[c]));
+                    value = choose_f64(code_is(codes->code + i, n, c), hit, value);
+                }
+                store_f64(entries[c] + 8 * h, mul_f64(value, scales));
+            }
+        }
+        V columns[2] = {OP(narrow)(entries[0]), OP(narrow)(entries[1])};
+        if (all == LANES && out.between == 2 * sizeof(C) && out.step == sizeof(C) && out.element == OP(ELEMENT)) {
+            OP(unpairs)(columns, (C *)(void *)out.rows[first]);
+            continue;
+        }
+        for (int c = 0; c < 2; c++) {
+            C results[LANES];
+            OP(store)(results, columns[c]);
+            for (int i = 0; i < all; i++)
+                write_element(out.rows[first + i] + c * out.step, out.element, results[i]);
+        }
+    }
+}
+
 /* A segment of each row at a time: n_across rows that lie side by side, and those from first_row. */
 struct OP(gradient_rows) {
     struct segments segments;
@@ -200,14 +248,18 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
                          int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
     struct OP(shares) shares;
-    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
     int i = 0, n_across = 0;
+    if (n_classes == 2) {
+        OP(gradient_two)(x, out, target, codes, n_rows, pairs, slope, scale);
+        return;
+    }
+    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
     if (n_classes <= FEW && !target && out.step == sizeof(C) && out.element == OP(ELEMENT))
         for (; i + LANES <= n_rows; i += LANES) {
             struct source group = x;
             group.rows += i;
             struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
-            OP(gradient_few)(group, out.rows + i, out.between, n_classes, &factors);
+            OP(gradient_few)(group, out.rows + i, n_classes, &factors);
         }
     else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
         i = n_across = n_rows / LANES * LANES;

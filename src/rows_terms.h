@@ -72,6 +72,7 @@ static double lane_total(struct wide sum)
  * times the error of r, and float32's exponentials would not do. */
 static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
+    pairs->unit = 0;
     const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
         double tile[TILE], m = -INFINITY;
@@ -116,6 +117,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
 static void pair_binary(const double *x, int n_rows, struct pairs *pairs)
 {
     const f64x8 zero = set_f64(0), index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64);
+    pairs->unit = 0;
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
         f64x8 logit = load_part_f64(x + i, n, 0), low, sum = exp_wide(sub_f64(zero, abs_f64(logit)), index, &low);
@@ -191,7 +193,8 @@ static void target_loss(const struct pairs *pairs, const double *x_target, int n
         f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0);
         if (narrow) {
             f64x8 margin = choose_f64(equal_f64(m, x), set_f64(0), sub_f64(m, x));
-            f64x8 tail = log1p_short(load_part_f64(pairs->sum + i, n, 0), load_part_f64(pairs->e + i, n, 1));
+            f64x8 sum = load_part_f64(pairs->sum + i, n, 0);
+            f64x8 tail = pairs->unit ? log1p_of_unit(sum) : log1p_short(sum, load_part_f64(pairs->e + i, n, 1));
             store_part_f64(loss + i, n, add_f64(margin, tail));
         } else {
             f64x8 low, remainder, tail = tails(pairs, i, n, &low);
@@ -544,11 +547,10 @@ static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_
         int n = n_all - i < 8 ? (int)(n_all - i) : 8;
         f64x8 low, x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero;
         if (code) {
-            i64x8 bits = bits_f64(load_part_f64((const double *)(const void *)(code + i), n, 0));
-            EACH_REGISTER bits.r[i] = bits.r[i] == 0;
+            i64x8 of_0 = code_is(code + i, n, 0);
             f64x8 other_low, other = two_sum(one, sub_f64(zero, x), &other_low);
-            x = choose_f64(bits, other, x);
-            x_low = choose_f64(bits, other_low, zero);
+            x = choose_f64(of_0, other, x);
+            x_low = choose_f64(of_0, other_low, zero);
         }
         f64x8 high = log_wide(x, x_low, &low);
         store_part_f64(out + i, n, sub_f64(zero, add_f64(high, low)));

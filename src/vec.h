@@ -231,6 +231,20 @@ INLINE int any_f64(i64x8 mask)
 #endif
 }
 
+INLINE int all_f64(i64x8 mask)
+{
+    i64_register all = mask.r[0];
+    for (int i = 1; i < REGISTERS; i++)
+        all &= mask.r[i];
+#if WIDTH == 64
+    return _mm512_movepi64_mask((__m512i)all) == 0xff;
+#elif WIDTH == 32
+    return _mm256_movemask_pd((__m256d)all) == 15;
+#else
+    return (all[0] & all[1]) != 0;
+#endif
+}
+
 INLINE int any_f32(i32x16 mask)
 {
     i64x8 same;
@@ -333,7 +347,8 @@ INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows
     INLINE void pairs_##T(const C *p, V out[2])                                                                    \
     {                                                                                                              \
         T##_register a[2 * REGISTERS];                                                                             \
-        memcpy(a, p, sizeof a);                                                                                    \
+        for (int i = 0; i < 2 * REGISTERS; i++)                                                                    \
+            memcpy(&a[i], (const char *)p + WIDTH * i, WIDTH);                                                     \
         EACH_REGISTER {                                                                                            \
             out[0].r[i] = EVEN_##T(a[2 * i], a[2 * i + 1]);                                                        \
             out[1].r[i] = ODD_##T(a[2 * i], a[2 * i + 1]);                                                         \
@@ -346,7 +361,8 @@ INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows
             a[2 * i] = FIRST_##T(in[0].r[i], in[1].r[i]);                                                          \
             a[2 * i + 1] = SECOND_##T(in[0].r[i], in[1].r[i]);                                                     \
         }                                                                                                          \
-        memcpy(p, a, sizeof a);                                                                                    \
+        for (int i = 0; i < 2 * REGISTERS; i++)                                                                    \
+            memcpy((char *)p + WIDTH * i, &a[i], WIDTH);                                                           \
     }
 DEFINE_PAIRS(f64, double, f64x8)
 DEFINE_PAIRS(f32, float, f32x16)
