@@ -39,6 +39,7 @@ cdef extern from "elements.h" nogil:
 cdef extern from "rows.h" nogil:
     enum:
         BLOCK
+        KEPT
         SEGMENT
     struct team:
         void (*run)(const team *, void (*part)(void *, int) noexcept nogil, void *, int) noexcept nogil
@@ -59,6 +60,7 @@ cdef extern from "rows.h" nogil:
         double m[1]
         double e[1]
         double sum[1]
+        char *kept
     struct class_target:
         source source
         const int64_t *start
@@ -125,8 +127,8 @@ cdef extern from "rows.h" nogil:
 cdef extern from "runtime.h" nogil:
     void xentc_runtime_start()
     int xentc_forked()
-    uint64_t xentc_default_float()
-    void xentc_restore_float(uint64_t control)
+    uint64_t xentc_enter_kernels()
+    void xentc_leave_kernels(uint64_t control)
     int xentc_openmp_limit()
     int xentc_openmp_version()
 

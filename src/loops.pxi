@@ -246,6 +246,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element, 0, False]
     cdef pairs row_pairs
+    cdef char[KEPT] kept
     cdef soft_sums sums
     cdef double[BLOCK] x_target, rest, plain, z, lse, scale
     cdef codes hot = [t.code, x_target, plain]
@@ -256,6 +257,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
+    row_pairs.kept = kept if j.grad.data != NULL and one_hot else NULL
     if binary:
         KERNELS.gather(x, FIRST_CLASS, n, x_target)
         KERNELS.pair_binary(x_target, n, &row_pairs)
@@ -404,6 +406,7 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     cdef double[BLOCK] lse
     cdef int i
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
+    row_pairs.kept = NULL
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     KERNELS.logsumexp(&row_pairs, n, lse)
     for i in range(n):
@@ -418,9 +421,11 @@ cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
     cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef pairs row_pairs
+    cdef char[KEPT] kept
     cdef double[BLOCK] one
     cdef int i
     out.between = fill_rows(&j.grad, first, n, out_rows)
+    row_pairs.kept = NULL if j.logs else kept
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
         one[i] = 1
@@ -493,9 +498,9 @@ cdef void run_parts(const team *of, void (*part)(void *, int) noexcept nogil, vo
 
 
 cdef inline void run_part(void (*part)(void *, int) noexcept nogil, void *context, int i) noexcept nogil:
-    cdef uint64_t control = xentc_default_float()
+    cdef uint64_t control = xentc_enter_kernels()
     part(context, i)
-    xentc_restore_float(control)
+    xentc_leave_kernels(control)
 
 
 cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1:
@@ -506,12 +511,11 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     cdef Py_ssize_t block = BLOCK if across else max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
-    cdef Py_ssize_t start = 0, stop, b
+    cdef Py_ssize_t start = 0, stop
     cdef team all_threads = [run_parts, n_threads]
     if 1 < n_threads and n_blocks < 4 * n_threads and j.n_classes > SEGMENT and not xentc_forked():
         # Blocks one by one, by all threads.
         j.team, n_threads = &all_threads, 1
-    cdef uint64_t control
     cdef int t
     if xentc_forked() or n_threads > n_blocks:
         n_threads = 1 if xentc_forked() else max(1, <int>n_blocks)
@@ -529,13 +533,11 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
             stop = min(n_blocks, start + blocks_per_slice)
             with nogil:
                 if n_threads == 1:
-                    control = xentc_default_float()
-                    for b in range(start, stop):
-                        loop(j, b * block, <int>min(block, j.n_rows - b * block), &all_gathered[0])
-                    xentc_restore_float(control)
+                    run_blocks(loop, j, block, start, stop, result)
                 else:
-                    for b in prange(start, stop, num_threads=n_threads, schedule="static"):
-                        run_block(loop, j, b * block, <int>min(block, j.n_rows - b * block), &all_gathered[threadid()])
+                    for t in prange(n_threads, num_threads=n_threads, schedule="static"):
+                        run_blocks(loop, j, block, start + (stop - start) * t // n_threads,
+                                   start + (stop - start) * (t + 1) // n_threads, &all_gathered[t])
             start = stop
             PyErr_CheckSignals()
         for t in range(n_threads):
@@ -558,10 +560,13 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     return 0
 
 
-cdef inline void run_block(block_loop loop, const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
-    cdef uint64_t control = xentc_default_float()
-    loop(j, first, n, g)
-    xentc_restore_float(control)
+cdef inline void run_blocks(block_loop loop, const job *j, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
+                            gathered *g) noexcept nogil:
+    cdef Py_ssize_t b
+    cdef uint64_t control = xentc_enter_kernels()
+    for b in range(start, stop):
+        loop(j, b * block, <int>min(block, j.n_rows - b * block), g)
+    xentc_leave_kernels(control)
 
 
 cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:

@@ -4,10 +4,11 @@
 #include "vmath.h"
 
 enum {
-    FEW = 64,                                     /* up to so many classes, lanes are rows; above, lanes are classes */
+    FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
     ACROSS = 64,                                  /* classes at a time where rows lie side by side */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
+    STAGE = 16384,                                /* bytes of short rows that are written together */
     MOST_SEGMENTS = 64,                           /* of a row; the longest rows have longer ones */
 };
 
@@ -20,11 +21,15 @@ enum {
 #define FAR_f64 1500
 #define GUARD_f64 54
 #define MOST_POWER_f64 960
+#define LEAST_FRACTION_f64 0x1p-1022
+#define MOST_FRACTION_f64 0x1p-53
 #define MIDDLE_f32 75
 #define NEAR_f32 35
 #define FAR_f32 210
 #define GUARD_f32 25
 #define MOST_POWER_f32 95
+#define LEAST_FRACTION_f32 0x1p-126
+#define MOST_FRACTION_f32 0x1p-24
 
 struct wide {
     f64x8 high, low;
@@ -222,6 +227,7 @@ static int codes(const char *target, ptrdiff_t step, enum element element, int n
 /* float64 logits in float64; all others in float32. */
 static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
+    memset(pairs->is_kept, 0, sizeof pairs->is_kept);
     (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
 }
 

@@ -13,7 +13,10 @@
 #include "elements.h"
 #include "exact_sum.h"
 
-enum { BLOCK = 128 };                             /* rows of a block at the most */
+enum {
+    BLOCK = 128,                                  /* rows of a block at the most */
+    KEPT = 1 << 16,                               /* bytes */
+};
 
 /* Rows longer than SEGMENT classes are summed in segments, whatever computes these, and the segments in order. `team` runs
  * part(context, i) for all i < n_parts, in any order. */
@@ -46,6 +49,8 @@ struct sink {
 struct pairs {
     double m[BLOCK], e[BLOCK], e_low[BLOCK], sum[BLOCK], sum_low[BLOCK];
     int unit;                                     /* each e is 1 and each sum in [0, 1], or NaN */
+    char *kept;                                   /* IN   room for KEPT bytes of exponentials that the gradient needs again, or NULL */
+    char is_kept[BLOCK / 8];
 };
 
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is

@@ -6,6 +6,7 @@
 #define OP(name) JOIN(name, T)
 #define LANES JOIN(LANES, T)
 #define WIDEN OP(widen)
+enum { OP(FEW) = FEW_BYTES / sizeof(C) };
 
 /* How exp(x_j) is scaled while a row is summed: everything is done with x - c, whose rounding to 2^n (1 + t) needs no
  * subtraction of the maximum, and 2^n is moved by `index` (vmath.h) so that m's lands in the middle of the exponents.
@@ -32,16 +33,30 @@ INLINE void OP(start)(struct OP(state) *state)
         state->sum[h] = state->low[h] = set_f64(0);
 }
 
-INLINE V OP(term)(struct OP(state) *state, V x, V c, V magic, V lowest, int centred)
+INLINE V OP(enter)(struct OP(state) *state, V x, V e)
 {
     state->max_x = OP(max)(state->max_x, x);
-    V e = OP(exp)(centred ? OP(sub)(x, c) : x, magic, lowest), term = OP(min)(state->max_e, e);
+    V term = OP(min)(state->max_e, e);
     state->max_e = OP(max)(state->max_e, e);
     return term;
 }
 
-/* Lanes are rows: `tile` holds the classes one after the other, LANES rows each. Terms enter the sum in twos. */
-INLINE void OP(sum_few)(const C *tile, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred,
+INLINE V OP(term)(struct OP(state) *state, V x, V c, V magic, V lowest, int centred)
+{
+    return OP(enter)(state, x, OP(exp)(centred ? OP(sub)(x, c) : x, magic, lowest));
+}
+
+/* The same for a place in memory, which keeps the exponential. */
+INLINE V OP(kept_term)(struct OP(state) *state, C *place, V c, V magic, V lowest, int centred)
+{
+    V x = OP(load)(place), e = OP(exp)(centred ? OP(sub)(x, c) : x, magic, lowest);
+    OP(store)(place, e);
+    return OP(enter)(state, x, e);
+}
+
+/* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. Terms enter the
+ * sum in twos. next: as many lines as classes, to be fetched meanwhile. */
+INLINE void OP(sum_few)(C *tile, ptrdiff_t n_classes, const char *next, const struct OP(scaling) *scaling, int centred,
                         struct OP(state) *state)
 {
     V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
@@ -49,12 +64,14 @@ INLINE void OP(sum_few)(const C *tile, ptrdiff_t n_classes, const struct OP(scal
     OP(start)(&local);
     ptrdiff_t j = 0;
     for (; j + 2 <= n_classes; j += 2) {
-        V term = OP(term)(&local, OP(load)(tile + j * LANES), c, magic, lowest, centred);
-        V other = OP(term)(&local, OP(load)(tile + (j + 1) * LANES), c, magic, lowest, centred);
+        __builtin_prefetch(next + 64 * j);
+        __builtin_prefetch(next + 64 * j + 64);
+        V term = OP(kept_term)(&local, tile + j * LANES, c, magic, lowest, centred);
+        V other = OP(kept_term)(&local, tile + (j + 1) * LANES, c, magic, lowest, centred);
         OP(add_terms)(local.sum, local.low, OP(add)(term, other));
     }
     if (j < n_classes)
-        OP(add_terms)(local.sum, local.low, OP(term)(&local, OP(load)(tile + j * LANES), c, magic, lowest, centred));
+        OP(add_terms)(local.sum, local.low, OP(kept_term)(&local, tile + j * LANES, c, magic, lowest, centred));
     *state = local;
 }
 
@@ -143,21 +160,18 @@ INLINE const C *OP(contiguous)(struct source x, int i, ptrdiff_t first, ptrdiff_
     return copy;
 }
 
-/* LANES rows of at most FEW classes, transposed: class j of row i at tile[j * LANES + i]. */
+/* LANES rows of at most OP(FEW) classes, transposed: class j of row i at tile[j * LANES + i]. */
 INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
 {
     enum { QUAD = 16 / sizeof(C) };
     const char *const *rows = group.rows;
     const char *copies[LANES];
-    C copy[LANES][FEW];
+    C copy[LANES][OP(FEW)];
     if (OP(side_by_side)(group)) {
         for (ptrdiff_t j = 0; j < n_classes; j++)
             OP(store)(tile + j * LANES, OP(load)((const C *)(const void *)(rows[0] + j * group.step)));
         return;
     }
-    if (group.between == n_classes * (ptrdiff_t)sizeof(C))        /* rows that follow each other */
-        for (ptrdiff_t ahead = AHEAD; ahead < AHEAD + LANES * group.between; ahead += 64)
-            __builtin_prefetch(rows[0] + ahead);
     if (OP(direct)(group) && n_classes == 2 && group.between == 2 * sizeof(C)) {
         V pairs[2];
         OP(pairs)((const C *)(const void *)rows[0], pairs);
@@ -185,6 +199,14 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
         for (int q = 0; q < QUAD; q++)
             OP(store)(tile + (at + q) * LANES, columns[q]);
     }
+}
+
+/* Where the rows go on after a group of LANES rows, or a little further, if they follow each other. */
+INLINE const char *OP(next_group)(struct source group, ptrdiff_t n_classes)
+{
+    ptrdiff_t size = LANES * group.between;
+    int follow = group.between == n_classes * (ptrdiff_t)sizeof(C);
+    return group.rows[0] + (!follow ? 0 : size < AHEAD ? AHEAD : 2 * size);
 }
 
 /* Classes [first, first + n) of eight rows, one row after the other. Class by class, so that rows which share their cache
@@ -336,20 +358,28 @@ INLINE void OP(scale_rows)(f64x8 m, struct OP(scaling) *scaling, int at)
     }
 }
 
+/* Whether there is room for the exponentials of a block. */
+INLINE int OP(keeps)(const struct pairs *pairs, ptrdiff_t n_classes)
+{
+    return pairs->kept && n_classes <= KEPT / (BLOCK * (ptrdiff_t)sizeof(C));
+}
+
 /* A group of LANES rows of few classes, or of eight rows of many, of which the first n count. Nearly always all |m| <= NEAR. */
 INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                          struct pairs *pairs, int first)
 {
-    C tile[FEW * LANES];
+    C local[OP(FEW) * LANES], *tile = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * n_classes : local;
     OP(pack_few)(group, n_classes, tile);
     struct OP(state) state;
-    OP(sum_few)(tile, n_classes, scaling, 0, &state);
+    OP(sum_few)(tile, n_classes, OP(next_group)(group, n_classes), scaling, 0, &state);
     int all_near = !OP(any)(OP(less)(OP(set)(OP(NEAR)), OP(abs)(state.max_x)));
+    pairs->is_kept[first / 8] = (char)all_near;
     if (!all_near) {
         struct OP(scaling) far;
+        OP(pack_few)(group, n_classes, tile);
         for (int h = 0; h < LANES / 8; h++)
             OP(scale_rows)(WIDEN(state.max_x, h), &far, 8 * h);
-        OP(sum_few)(tile, n_classes, &far, 1, &state);
+        OP(sum_few)(tile, n_classes, group.rows[0], &far, 1, &state);
     }
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
         struct wide sum = {state.sum[h], state.low[h]};
@@ -365,6 +395,9 @@ INLINE void OP(pair_two)(struct source group, int n, struct pairs *pairs, int fi
 {
     const f64x8 zero = set_f64(0);
     C tile[2 * LANES];
+    const char *next = OP(next_group)(group, 2);
+    __builtin_prefetch(next);
+    __builtin_prefetch(next + 64);
     OP(pack_few)(group, 2, tile);
     V x = OP(load)(tile), y = OP(load)(tile + LANES);
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
@@ -524,7 +557,7 @@ INLINE void OP(fill_group)(struct source *group, int n, int size, const char **r
 
 static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
-    int few = n_classes <= FEW, size = few ? LANES : 8;
+    int few = n_classes <= OP(FEW), size = few ? LANES : 8;
     struct OP(scaling) near;
     pairs->unit = n_classes == 2 && OP(ELEMENT) == F32;
     for (int i = 0; i < LANES; i++) {
@@ -556,12 +589,14 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
 /* The sum of each row into `sum`, as many rows as lanes, or eight; low and high take in all values. */
 INLINE void OP(range_few)(struct source group, ptrdiff_t n_classes, double *sum, V *low, V *high)
 {
-    C tile[FEW * LANES];
+    C tile[OP(FEW) * LANES];
     OP(pack_few)(group, n_classes, tile);
     f64x8 total[LANES / 8];
+    const char *next = OP(next_group)(group, n_classes);
     for (int h = 0; h < LANES / 8; h++)
         total[h] = set_f64(0);
     for (ptrdiff_t j = 0; j < n_classes; j++) {
+        __builtin_prefetch(next + 64 * j);
         V x = OP(load)(tile + j * LANES);
         *low = OP(min)(*low, x);
         *high = OP(max)(*high, x);
@@ -606,7 +641,7 @@ INLINE void OP(range_many)(struct source group, ptrdiff_t n_classes, double *sum
 
 static void OP(range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, struct range *range)
 {
-    int few = n_classes <= FEW, size = few ? LANES : 8;
+    int few = n_classes <= OP(FEW), size = few ? LANES : 8;
     V low = OP(set)(INFINITY), high = OP(set)(-INFINITY);
     for (int first = 0; first < n_rows; first += size) {
         struct source group = x;

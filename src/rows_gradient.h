@@ -1,29 +1,41 @@
 /* C layer: the kernels that write a derivative class by class. Included by rows_body.h, for one element type. */
 
-/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction: the index takes the power of two of the scale over the sum,
- * so that neither factor can underflow where the product does not. */
+/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction. Nearly always the exponentials are scaled as in the sums, and may
+ * have been kept there. Else the index takes the power of two of the scale over the sum, so that neither factor can underflow
+ * where the product does not. The bits are the same. */
 struct OP(shares) {
-    double c[BLOCK], magic[BLOCK], lowest[BLOCK], fraction[BLOCK];
+    double c[BLOCK], magic[BLOCK], lowest[BLOCK], fraction[BLOCK], inverse[BLOCK];       /* inverse: of the total */
+    char plain[BLOCK / 8];
 };
 
 INLINE void OP(softmax_rows)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale,
                              struct OP(shares) *shares)
 {
-    const f64x8 zero = set_f64(0);
+    const f64x8 zero = set_f64(0), near_index = set_f64(OP(EXPONENT_BIAS) + OP(MIDDLE));
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, total = total_of(pairs, i, n, &low), size, power;
-        total = split_exponent(total, &size);
-        f64x8 inverse = inverse_of(total, mul_f64(low, power_of_two(sub_f64(zero, size))));
-        f64x8 share = mul_f64(mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0)), inverse);
-        split_exponent(abs_f64(share), &power);
-        power = max_f64(min_f64(power, set_f64(OP(MOST_POWER))), set_f64(-1000));
-        f64x8 guarded = mul_f64(share, power_of_two(sub_f64(zero, power)));
-        store_part_f64(shares->fraction + i, n, mul_f64(guarded, power_of_two(set_f64(-OP(GUARD)))));
-        store_part_f64(shares->c + i, n, OP(centre)(m));
-        f64x8 index = sub_f64(add_f64(power, OP(index)(m)), sub_f64(size, set_f64(OP(GUARD))));
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, total = total_of(pairs, i, n, &low);
+        f64x8 inverse = inverse_of(total, low), c = zero, index = near_index;
+        f64x8 weight = mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0));
+        f64x8 fraction = mul_f64(weight, inverse), size = abs_f64(fraction);
+        /* A product of an exponential that was lost must be nothing, and the fraction a normal number. */
+        i64x8 few = less_f64(size, set_f64(OP(MOST_FRACTION))), far = less_f64(set_f64(OP(NEAR)), abs_f64(m));
+        i64x8 small = less_f64(size, set_f64(OP(LEAST_FRACTION))), none = equal_f64(weight, zero);
+        EACH_REGISTER few.r[i] &= ~far.r[i] & (~small.r[i] | none.r[i]);
+        shares->plain[i / 8] = (char)all_f64(few);
+        store_part_f64(shares->inverse + i, n, inverse);
+        if (!shares->plain[i / 8]) {
+            f64x8 exponent, power, share = mul_f64(weight, split_exponent(inverse, &exponent));
+            split_exponent(abs_f64(share), &power);
+            power = max_f64(min_f64(power, set_f64(OP(MOST_POWER))), set_f64(-1000));
+            fraction = mul_f64(mul_f64(share, power_of_two(sub_f64(zero, power))), power_of_two(set_f64(-OP(GUARD))));
+            c = OP(centre)(m);
+            index = add_f64(add_f64(power, OP(index)(m)), add_f64(exponent, set_f64(OP(GUARD))));
+        }
+        store_part_f64(shares->c + i, n, c);
         store_part_f64(shares->magic + i, n, add_f64(set_f64(OP(MAGIC)), index));
         store_part_f64(shares->lowest + i, n, lowest_f64(index));
+        store_part_f64(shares->fraction + i, n, fraction);
     }
 }
 
@@ -49,15 +61,19 @@ INLINE V OP(share)(V x, const struct OP(factors) *of)
     return OP(mul)(OP(exp)(OP(sub)(x, of->c), of->magic, of->lowest), of->fraction);
 }
 
-/* LANES rows of few classes together, into rows of neighbouring classes. */
-INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes,
+/* LANES rows of few classes together, into rows of neighbouring classes. kept: their exponentials, or NULL. */
+INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const C *kept,
                              const struct OP(factors) *factors)
 {
     enum { QUAD = 16 / sizeof(C) };
-    C tile[FEW * LANES];
-    OP(pack_few)(group, n_classes, tile);
-    for (ptrdiff_t j = 0; j < n_classes; j++)
-        OP(store)(tile + j * LANES, OP(share)(OP(load)(tile + j * LANES), factors));
+    C tile[OP(FEW) * LANES];
+    if (!kept)
+        OP(pack_few)(group, n_classes, tile);
+    for (ptrdiff_t j = 0; j < n_classes; j++) {
+        V value = kept ? OP(mul)(OP(load)(kept + j * LANES), factors->fraction)
+                       : OP(share)(OP(load)(tile + j * LANES), factors);
+        OP(store)(tile + j * LANES, value);
+    }
     if (n_classes < QUAD)
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)
@@ -93,18 +109,29 @@ INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors
     }
 }
 
+/* n values past the caches, where whole lines of them begin. */
+INLINE void OP(stream_all)(C *to, const C *from, ptrdiff_t n)
+{
+    ptrdiff_t head = (ptrdiff_t)(-(uintptr_t)to % 64 / sizeof(C)), j = head < n ? head : n;
+    memcpy(to, from, (size_t)j * sizeof(C));
+    for (; j + LANES <= n; j += LANES)
+        OP(stream)(to + j, OP(load)(from + j));
+    memcpy(to + j, from + j, (size_t)(n - j) * sizeof(C));
+}
+
 /* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
  * is not, its probability is at most 1/2, and nothing cancels. */
-static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, int n_rows, const struct pairs *pairs,
-                                  const struct OP(shares) *shares, const double *slope, const double *scale)
+static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, int first, int n_rows,
+                                  const struct pairs *pairs, const struct OP(shares) *shares, const double *slope,
+                                  const double *scale)
 {
-    for (int first = 0; first < n_rows; first += LANES) {
+    for (; first < n_rows; first += LANES) {
         int all = n_rows - first < LANES ? n_rows - first : LANES;
         struct OP(factors) factors = OP(factors_of_rows)(shares, first);
         V of_target = OP(share)(OP(narrow)(codes->x + first), &factors);
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
-            f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
+            f64x8 inverse = load_part_f64(shares->inverse + i, n, 0);
             f64x8 scales = load_part_f64(scale + i, n, 0), own = load_part_f64(codes->slope + i, n, 0);
             f64x8 more = sub_f64(load_part_f64(slope + i, n, 0), own);
             f64x8 of_e = mul_f64(more, mul_f64(load_part_f64(pairs->e + i, n, 1), inverse));
@@ -195,7 +222,7 @@ static void OP(gradient_two)(struct source x, struct sink out, const struct clas
 }
 
 /* A segment of each row at a time: n_across rows that lie side by side, and those from first_row. */
-struct OP(gradient_rows) {
+struct OP(segments_of_gradient) {
     struct segments segments;
     struct source x;
     struct sink out;
@@ -207,7 +234,7 @@ struct OP(gradient_rows) {
 
 static void OP(gradient_segment)(void *context, int s)
 {
-    const struct OP(gradient_rows) *of = context;
+    const struct OP(segments_of_gradient) *of = context;
     struct source x = of->x;
     struct sink out = of->out;
     ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
@@ -240,32 +267,58 @@ static void OP(gradient_segment)(void *context, int s)
                         write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
             }
     }
-    if (out.stream)
-        stream_end();
+}
+
+/* The rows from `first`, which LANES divides. */
+static void OP(gradient_rows)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                              int first, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
+                              const struct OP(shares) *shares, const double *slope, const double *scale)
+{
+    int i = first, n_across = 0;
+    if (OP(keeps)(pairs, n_classes) && !target && out.step == sizeof(C) && out.element == OP(ELEMENT))
+        for (; i + LANES <= n_rows; i += LANES) {
+            struct source group = x;
+            group.rows += i;
+            struct OP(factors) factors = OP(factors_of_rows)(shares, i);
+            int kept = pairs->is_kept[i / 8] && shares->plain[i / 8] && shares->plain[i / 8 + LANES / 8 - 1];
+            if (kept)
+                OP(gradient_few)(group, out.rows + i, n_classes, (const C *)(const void *)pairs->kept + i * n_classes, &factors);
+            else
+                OP(gradient_few)(group, out.rows + i, n_classes, NULL, &factors);
+        }
+    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
+        i = n_across = n_rows / LANES * LANES;
+    struct OP(segments_of_gradient) of = {{0}, x, out, target, n_across, i, n_rows, scale, shares};
+    if (n_across || i < n_rows)
+        run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
+    if (codes)
+        OP(gradient_of_codes)(out, codes, first, n_rows, pairs, shares, slope, scale);
 }
 
 static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
                          int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
+    const ptrdiff_t bytes = n_classes * (ptrdiff_t)sizeof(C);
     struct OP(shares) shares;
-    int i = 0, n_across = 0;
     if (n_classes == 2) {
         OP(gradient_two)(x, out, target, codes, n_rows, pairs, slope, scale);
         return;
     }
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
-    if (n_classes <= FEW && !target && out.step == sizeof(C) && out.element == OP(ELEMENT))
-        for (; i + LANES <= n_rows; i += LANES) {
-            struct source group = x;
-            group.rows += i;
-            struct OP(factors) factors = OP(factors_of_rows)(&shares, i);
-            OP(gradient_few)(group, out.rows + i, n_classes, &factors);
-        }
-    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
-        i = n_across = n_rows / LANES * LANES;
-    struct OP(gradient_rows) of = {{0}, x, out, target, n_across, i, n_rows, scale, &shares};
-    if (n_across || i < n_rows)
-        run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
-    if (codes)
-        OP(gradient_of_codes)(out, codes, n_rows, pairs, &shares, slope, scale);
+    if (!out.stream || bytes * LANES > STAGE || out.between != bytes || out.element != OP(ELEMENT)) {
+        OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
+        return;
+    }
+    /* Short rows: some at a time, and past the caches together. */
+    C stage[STAGE / sizeof(C)] __attribute__((aligned(64)));
+    char *rows[BLOCK];
+    struct sink staged = {rows, sizeof(C), OP(ELEMENT), bytes, 0};
+    int most = (int)(STAGE / bytes) / LANES * LANES;
+    for (int first = 0; first < n_rows; first += most) {
+        int stop = n_rows - first < most ? n_rows : first + most;
+        for (int i = first; i < stop; i++)
+            rows[i] = (char *)stage + (i - first) * bytes;
+        OP(gradient_rows)(x, staged, target, codes, first, stop, n_classes, pairs, &shares, slope, scale);
+        OP(stream_all)((C *)(void *)out.rows[first], stage, (stop - first) * n_classes);
+    }
 }

@@ -30,7 +30,7 @@ int xentc_forked(void)
 }
 
 #if defined(__x86_64__)
-uint64_t xentc_default_float(void)
+uint64_t xentc_enter_kernels(void)
 {
     unsigned control = _mm_getcsr();
     if (control != 0x1f80)                        /* all exceptions masked, nearest, neither FTZ nor DAZ */
@@ -38,13 +38,14 @@ uint64_t xentc_default_float(void)
     return control;
 }
 
-void xentc_restore_float(uint64_t control)
+void xentc_leave_kernels(uint64_t control)
 {
+    _mm_sfence();
     /* The sticky exception flags that the loops raised are not the caller's: they are put back too. */
     _mm_setcsr((unsigned)control);
 }
 #elif defined(__aarch64__)
-uint64_t xentc_default_float(void)
+uint64_t xentc_enter_kernels(void)
 {
     uint64_t control;
     __asm__ volatile("mrs %0, fpcr" : "=r"(control));
@@ -53,7 +54,7 @@ uint64_t xentc_default_float(void)
     return control;
 }
 
-void xentc_restore_float(uint64_t control)
+void xentc_leave_kernels(uint64_t control)
 {
     __asm__ volatile("msr fpcr, %0" : : "r"(control));
 }

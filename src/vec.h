@@ -367,19 +367,16 @@ INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows
 DEFINE_PAIRS(f64, double, f64x8)
 DEFINE_PAIRS(f32, float, f32x16)
 
-/* A store past the caches to an address that 64 divides, and what must follow the last one. */
+/* A store past the caches to an address that 64 divides. Other threads see it after xentc_leave_kernels. */
 #if WIDTH == 64
 INLINE void stream_f64(double *p, f64x8 v) { _mm512_stream_pd(p, (__m512d)v.r[0]); }
 INLINE void stream_f32(float *p, f32x16 v) { _mm512_stream_ps(p, (__m512)v.r[0]); }
-INLINE void stream_end(void) { _mm_sfence(); }
 #elif WIDTH == 32
 INLINE void stream_f64(double *p, f64x8 v) { EACH_REGISTER _mm256_stream_pd(p + 4 * i, (__m256d)v.r[i]); }
 INLINE void stream_f32(float *p, f32x16 v) { EACH_REGISTER _mm256_stream_ps(p + 8 * i, (__m256)v.r[i]); }
-INLINE void stream_end(void) { _mm_sfence(); }
 #else
 INLINE void stream_f64(double *p, f64x8 v) { store_f64(p, v); }
 INLINE void stream_f32(float *p, f32x16 v) { store_f32(p, v); }
-INLINE void stream_end(void) { }
 #endif
 
 /* Each lane as the float32 nearest to it. */
