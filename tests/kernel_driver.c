@@ -33,12 +33,14 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             scale[i] = 1.0 / (1 + i);
             ones[i] = 1;
         }
-        struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes};
+        struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, NULL};
         struct sink out_rows = {results, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, first > 0};
         struct codes codes = {zeros, x_target, ones};
         struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, 0.9, 0.01};
         struct soft_sums sums;
         struct pairs pairs;
+        char kept[KEPT];
+        pairs.kept = first > 0 ? kept : NULL;
         kernels->gather(x, zeros, n, x_target);
         kernels->pair(x, first > 0, n, n_classes, &pairs);
         kernels->target_loss(&pairs, x_target, first == 0, n, loss, rest);
