@@ -118,6 +118,7 @@ cdef extern from "rows.h" nogil:
         void (*range)(source, int, ptrdiff_t, double, double *, value_range *) noexcept nogil
         void (*minus_log)(const double *, const int64_t *, double, ptrdiff_t, double *) noexcept nogil
         int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil
+        void (*extremes)(const int64_t *, ptrdiff_t, int64_t *, int64_t *) noexcept nogil
         int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
                       running_sum *) noexcept nogil
         void (*elementary)(int, const double *, ptrdiff_t, double *) noexcept nogil

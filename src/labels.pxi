@@ -29,6 +29,9 @@ cdef void find_extremes(const integer *label, Py_ssize_t step, Py_ssize_t n, int
     # What no int64 holds counts as the highest that it holds.
     cdef integer low = label[0], high = low, value
     cdef Py_ssize_t i
+    if integer is int64_t and step == sizeof(int64_t):
+        KERNELS.extremes(label, n, &extremes[0], &extremes[1])
+        return
     for i in range(n):
         value = label[0]
         low, high = min(low, value), max(high, value)

@@ -224,6 +224,17 @@ static int codes(const char *target, ptrdiff_t step, enum element element, int n
     return !outside;
 }
 
+static void extremes(const int64_t *x, ptrdiff_t n, int64_t *lowest, int64_t *highest)
+{
+    int64_t low = x[0], high = x[0];
+    for (ptrdiff_t i = 1; i < n; i++) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    *lowest = low;
+    *highest = high;
+}
+
 /* float64 logits in float64; all others in float32. */
 static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
@@ -370,4 +381,4 @@ const struct kernels TABLE(KERNELS) = {
     .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements, .log_softmax = log_softmax,
     .binary = binary, .bernoulli = bernoulli, .read = read_f64, .derivative = derivative, .proba_loss = proba_loss,
     .proba_gradient = proba_gradient, .range = range,
-    .minus_log = minus_log, .codes = codes, .finish = finish, .elementary = elementary};
+    .minus_log = minus_log, .codes = codes, .extremes = extremes, .finish = finish, .elementary = elementary};

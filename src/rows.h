@@ -168,6 +168,9 @@ struct kernels {
      * in [0, n_codes). */
     int (*codes)(const char *target, ptrdiff_t step, enum element element, int n, int64_t n_codes, int64_t *out /* OUT */);
 
+    /* The lowest and the highest of n > 0 integers. */
+    void (*extremes)(const int64_t *x, ptrdiff_t n, int64_t *lowest /* OUT */, int64_t *highest /* OUT */);
+
     /* Row losses to the precision that `element` has, each NaN to one bit pattern; then weight * loss (0 where weight is,
      * unless the loss is NaN) into `out` where that is not NULL, and its two exact halves into total. share, the row's part of a
      * mean's denominator, goes into total_share. A weight of NULL: weights and shares are 1. Returns whether there was a NaN. */

@@ -586,8 +586,8 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
     }
 }
 
-/* The sum of each row into `sum`, as many rows as lanes, or eight; low and high take in all values. */
-INLINE void OP(range_few)(struct source group, ptrdiff_t n_classes, double *sum, V *low, V *high)
+/* The sums of n rows, of as many rows as lanes, or eight; low and high take in all values. */
+INLINE void OP(range_few)(struct source group, int n, ptrdiff_t n_classes, double *sum, V *low, V *high)
 {
     C tile[OP(FEW) * LANES];
     OP(pack_few)(group, n_classes, tile);
@@ -603,11 +603,11 @@ INLINE void OP(range_few)(struct source group, ptrdiff_t n_classes, double *sum,
         for (int h = 0; h < LANES / 8; h++)
             total[h] = add_f64(total[h], WIDEN(x, h));
     }
-    for (int h = 0; h < LANES / 8; h++)
-        store_f64(sum + 8 * h, total[h]);
+    for (int h = 0; 8 * h < n; h++)
+        store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), total[h]);
 }
 
-INLINE void OP(range_many)(struct source group, ptrdiff_t n_classes, double *sum, V *low, V *high)
+INLINE void OP(range_many)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, V *low, V *high)
 {
     double parts[8][8];
     ptrdiff_t tile = OP(direct)(group) ? n_classes : TILE;
@@ -621,6 +621,7 @@ INLINE void OP(range_many)(struct source group, ptrdiff_t n_classes, double *sum
             const C *row = OP(contiguous)(group, i, first, n, copy);
             for (ptrdiff_t j = 0; j < n; j += LANES) {
                 int part = n - j < LANES ? (int)(n - j) : LANES;
+                __builtin_prefetch((const char *)(row + j) + AHEAD);
                 V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
                 V limit = part == LANES ? x : OP(load_part)(row + j, part, row[j]);
                 *low = OP(min)(*low, limit);
@@ -636,7 +637,7 @@ INLINE void OP(range_many)(struct source group, ptrdiff_t n_classes, double *sum
     for (int width = 4; width; width /= 2)
         for (int l = 0; l < width; l++)
             lanes[l] = add_f64(lanes[l], lanes[l + width]);
-    store_f64(sum, lanes[0]);
+    store_part_f64(sum, n_rows, lanes[0]);
 }
 
 static void OP(range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, struct range *range)
@@ -646,16 +647,14 @@ static void OP(range)(struct source x, int n_rows, ptrdiff_t n_classes, double *
     for (int first = 0; first < n_rows; first += size) {
         struct source group = x;
         const char *rows[LANES];
-        double sums[LANES];
-        int n = n_rows - first;
+        int n = n_rows - first < size ? n_rows - first : size;
         group.rows += first;
         if (n < size)
             OP(fill_group)(&group, n, size, rows);
         if (few)
-            OP(range_few)(group, n_classes, sums, &low, &high);
+            OP(range_few)(group, n, n_classes, sum + first, &low, &high);
         else
-            OP(range_many)(group, n_classes, sums, &low, &high);
-        memcpy(sum + first, sums, (size_t)(n < size ? n : size) * sizeof *sums);
+            OP(range_many)(group, n, n_classes, sum + first, &low, &high);
     }
     C lows[LANES], highs[LANES];
     OP(store)(lows, low);
