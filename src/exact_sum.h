@@ -125,8 +125,8 @@ static inline double exact_rounded(const struct exact_sum *sum)
 }
 
 /* Most values need not touch the chunks one by one: eight lanes collect them in bins of 40 bits, as multiples of 2^-20,
- * 2^-60 and 2^-100. A bin takes 2^13 values below 2^20 before it must be emptied. */
-enum { BINS = 3, LEAST_OF_BINS = -20, BITS_OF_BINS = 40, FLUSH_AFTER = 8000 };
+ * 2^-60, 2^-100 and 2^-140. A bin takes 2^13 values below 2^20 before it must be emptied. */
+enum { BINS = 4, LEAST_OF_BINS = -20, FLUSH_AFTER = 8000 };
 
 struct running_sum {
     double bin[BINS][8];

@@ -245,6 +245,25 @@ INLINE int all_f64(i64x8 mask)
 #endif
 }
 
+/* Whether a comparison holds in all lanes; a NaN's does not. */
+INLINE int all_less_f64(f64x8 a, f64x8 b)
+{
+#if WIDTH == 64
+    return _mm512_cmp_pd_mask((__m512d)a.r[0], (__m512d)b.r[0], _CMP_LT_OQ) == 0xff;
+#else
+    return all_f64(less_f64(a, b));
+#endif
+}
+
+INLINE int all_equal_f64(f64x8 a, f64x8 b)
+{
+#if WIDTH == 64
+    return _mm512_cmp_pd_mask((__m512d)a.r[0], (__m512d)b.r[0], _CMP_EQ_OQ) == 0xff;
+#else
+    return all_f64(equal_f64(a, b));
+#endif
+}
+
 INLINE int any_f32(i32x16 mask)
 {
     i64x8 same;
