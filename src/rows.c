@@ -6,7 +6,8 @@
 enum {
     FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
-    ACROSS = 64,                                  /* classes at a time where rows lie side by side */
+    ACROSS = 128,                                 /* classes at a time where rows lie side by side */
+    AHEAD_ACROSS = 8,                             /* classes that they are fetched ahead of their use */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
     STAGE = 16384,                                /* bytes of short rows that are written together */
     MOST_SEGMENTS = 64,                           /* of a row; the longest rows have longer ones */
@@ -84,6 +85,12 @@ INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
     a->max_e = max_f64(a->max_e, b->max_e);
     a->max_x = max_f64(a->max_x, b->max_x);
 }
+
+/* Cache lines, `step` bytes apart. */
+struct lines {
+    const char *first;
+    ptrdiff_t step;
+};
 
 /* The segments of a row, whole tiles each but the last. */
 INLINE ptrdiff_t segment_length(ptrdiff_t n_classes)

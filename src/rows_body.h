@@ -56,7 +56,7 @@ INLINE V OP(kept_term)(struct OP(state) *state, C *place, V c, V magic, V lowest
 
 /* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. Terms enter the
  * sum in twos. next: as many lines as classes, to be fetched meanwhile. */
-INLINE void OP(sum_few)(C *tile, ptrdiff_t n_classes, const char *next, const struct OP(scaling) *scaling, int centred,
+INLINE void OP(sum_few)(C *tile, ptrdiff_t n_classes, struct lines next, const struct OP(scaling) *scaling, int centred,
                         struct OP(state) *state)
 {
     V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
@@ -64,8 +64,8 @@ INLINE void OP(sum_few)(C *tile, ptrdiff_t n_classes, const char *next, const st
     OP(start)(&local);
     ptrdiff_t j = 0;
     for (; j + 2 <= n_classes; j += 2) {
-        __builtin_prefetch(next + 64 * j);
-        __builtin_prefetch(next + 64 * j + 64);
+        __builtin_prefetch(next.first + next.step * j);
+        __builtin_prefetch(next.first + next.step * (j + 1));
         V term = OP(kept_term)(&local, tile + j * LANES, c, magic, lowest, centred);
         V other = OP(kept_term)(&local, tile + (j + 1) * LANES, c, magic, lowest, centred);
         OP(add_terms)(local.sum, local.low, OP(add)(term, other));
@@ -201,12 +201,28 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
     }
 }
 
-/* Where the rows go on after a group of LANES rows, or a little further, if they follow each other. */
-INLINE const char *OP(next_group)(struct source group, ptrdiff_t n_classes)
+/* What will be wanted after a group of LANES rows that follow each other or lie side by side: as many lines as classes. */
+INLINE struct lines OP(next_group)(struct source group, ptrdiff_t n_classes)
 {
     ptrdiff_t size = LANES * group.between;
-    int follow = group.between == n_classes * (ptrdiff_t)sizeof(C);
-    return group.rows[0] + (!follow ? 0 : size < AHEAD ? AHEAD : 2 * size);
+    if (OP(side_by_side)(group))
+        return (struct lines){group.rows[0] + size, group.step};
+    if (group.between == n_classes * (ptrdiff_t)sizeof(C))
+        return (struct lines){group.rows[0] + (size < AHEAD ? AHEAD : 2 * size), 64};
+    return (struct lines){group.rows[0], 0};
+}
+
+/* Classes [first, first + n) of groups of LANES rows that lie side by side, all groups class by class: class j of row i of
+ * group g at tile[(g * room + j - first) * LANES + i]. */
+INLINE void OP(pack_across)(struct source x, int n_groups, ptrdiff_t first, ptrdiff_t n, ptrdiff_t room, C *tile)
+{
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const C *p = (const C *)(const void *)(x.rows[0] + (first + j) * x.step);
+        for (int g = 0; g < n_groups; g++, p += LANES) {
+            __builtin_prefetch((const char *)p + AHEAD_ACROSS * x.step);
+            OP(store)(tile + (g * room + j) * LANES, OP(load)(p));
+        }
+    }
 }
 
 /* Classes [first, first + n) of eight rows, one row after the other. Class by class, so that rows which share their cache
@@ -364,14 +380,12 @@ INLINE int OP(keeps)(const struct pairs *pairs, ptrdiff_t n_classes)
     return pairs->kept && n_classes <= KEPT / (BLOCK * (ptrdiff_t)sizeof(C));
 }
 
-/* A group of LANES rows of few classes, or of eight rows of many, of which the first n count. Nearly always all |m| <= NEAR. */
-INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
-                         struct pairs *pairs, int first)
+/* A group of LANES rows of few classes, packed into the tile, of which the first n count. Nearly always all |m| <= NEAR. */
+INLINE void OP(pair_tile)(C *tile, struct source group, int n, ptrdiff_t n_classes, struct lines next,
+                          const struct OP(scaling) *scaling, struct pairs *pairs, int first)
 {
-    C local[OP(FEW) * LANES], *tile = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * n_classes : local;
-    OP(pack_few)(group, n_classes, tile);
     struct OP(state) state;
-    OP(sum_few)(tile, n_classes, OP(next_group)(group, n_classes), scaling, 0, &state);
+    OP(sum_few)(tile, n_classes, next, scaling, 0, &state);
     int all_near = !OP(any)(OP(less)(OP(set)(OP(NEAR)), OP(abs)(state.max_x)));
     pairs->is_kept[first / 8] = (char)all_near;
     if (!all_near) {
@@ -379,7 +393,7 @@ INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const 
         OP(pack_few)(group, n_classes, tile);
         for (int h = 0; h < LANES / 8; h++)
             OP(scale_rows)(WIDEN(state.max_x, h), &far, 8 * h);
-        OP(sum_few)(tile, n_classes, group.rows[0], &far, 1, &state);
+        OP(sum_few)(tile, n_classes, next, &far, 1, &state);
     }
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
         struct wide sum = {state.sum[h], state.low[h]};
@@ -390,14 +404,42 @@ INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const 
     }
 }
 
+/* The same, not packed yet. */
+INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
+                         struct pairs *pairs, int first)
+{
+    C local[OP(FEW) * LANES], *tile = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * n_classes : local;
+    OP(pack_few)(group, n_classes, tile);
+    OP(pair_tile)(tile, group, n, n_classes, OP(next_group)(group, n_classes), scaling, pairs, first);
+}
+
+/* Groups of LANES rows of few classes that lie side by side. */
+INLINE void OP(pair_few_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
+                                struct pairs *pairs)
+{
+    enum { TILES = 4 };
+    C local[TILES * OP(FEW) * LANES];
+    int batch = (int)(TILES * OP(FEW) / n_classes);
+    for (int first = 0; first < n_groups; first += batch) {
+        int n = n_groups - first < batch ? n_groups - first : batch;
+        C *tiles = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * LANES * n_classes : local;
+        struct source group = x;
+        group.rows += first * LANES;
+        OP(pack_across)(group, n, 0, n_classes, n_classes, tiles);
+        for (int g = 0; g < n; g++, group.rows += LANES)
+            OP(pair_tile)(tiles + g * LANES * n_classes, group, LANES, n_classes, (struct lines){group.rows[0], 0}, scaling, pairs,
+                          (first + g) * LANES);
+    }
+}
+
 /* Of two classes, r = exp(-|x_0 - x_1|) at once. float32: e = 1. */
 INLINE void OP(pair_two)(struct source group, int n, struct pairs *pairs, int first)
 {
     const f64x8 zero = set_f64(0);
     C tile[2 * LANES];
-    const char *next = OP(next_group)(group, 2);
-    __builtin_prefetch(next);
-    __builtin_prefetch(next + 64);
+    struct lines next = OP(next_group)(group, 2);
+    __builtin_prefetch(next.first);
+    __builtin_prefetch(next.first + next.step);
     OP(pack_few)(group, 2, tile);
     V x = OP(load)(tile), y = OP(load)(tile + LANES);
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
@@ -446,22 +488,20 @@ INLINE void OP(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdi
         for (int l = 0; l < LANES; l++)
             OP(start)(&states[g][l]);
     for (ptrdiff_t first = begin; first < begin + n_classes; first += ACROSS) {
-        ptrdiff_t end = first + ACROSS < begin + n_classes ? first + ACROSS : begin + n_classes;
+        ptrdiff_t n = begin + n_classes - first < ACROSS ? begin + n_classes - first : ACROSS;
+        C tile[BLOCK / LANES][ACROSS][LANES];
+        OP(pack_across)(x, n_groups, first, n, ACROSS, tile[0][0]);
         for (int g = 0; g < n_groups; g++)
-            for (int l = 0; l < LANES; l++) {
+            for (int l = 0; l < LANES && l < n; l++) {
                 struct OP(state) local = states[g][l];
-                const char *p = x.rows[g * LANES] + (first + l) * x.step;
-                const ptrdiff_t next = LANES * x.step;
-                for (ptrdiff_t j = first + l; j < end; j += 2 * LANES, p += 2 * next) {
-                    __builtin_prefetch(p + ACROSS * x.step);
-                    __builtin_prefetch(p + ACROSS * x.step + next);
-                    V term = OP(term)(&local, OP(load)((const C *)(const void *)p), c, magic, lowest, centred);
-                    if (j + LANES < end) {
-                        V other = OP(load)((const C *)(const void *)(p + next));
-                        term = OP(add)(term, OP(term)(&local, other, c, magic, lowest, centred));
-                    }
-                    OP(add_terms)(local.sum, local.low, term);
+                ptrdiff_t j = l;
+                for (; j + LANES < n; j += 2 * LANES) {
+                    V term = OP(term)(&local, OP(load)(tile[g][j]), c, magic, lowest, centred);
+                    V other = OP(term)(&local, OP(load)(tile[g][j + LANES]), c, magic, lowest, centred);
+                    OP(add_terms)(local.sum, local.low, OP(add)(term, other));
                 }
+                if (j < n)
+                    OP(add_terms)(local.sum, local.low, OP(term)(&local, OP(load)(tile[g][j]), c, magic, lowest, centred));
                 states[g][l] = local;
             }
     }
@@ -566,9 +606,12 @@ static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pa
         near.lowest[i] = (C)((OP(EXPONENT_BIAS) + OP(MIDDLE)) * -0x1.62e42fefa39efp-1);
     }
     int first = 0;
-    if (!few && OP(side_by_side)(x)) {
+    if (n_classes > 2 && OP(side_by_side)(x)) {
         first = n_rows / LANES * LANES;
-        OP(pair_across)(x, n_rows / LANES, n_classes, &near, pairs);
+        if (few)
+            OP(pair_few_across)(x, n_rows / LANES, n_classes, &near, pairs);
+        else
+            OP(pair_across)(x, n_rows / LANES, n_classes, &near, pairs);
     }
     for (; first < n_rows; first += size) {
         struct source group = x;
@@ -592,11 +635,11 @@ INLINE void OP(range_few)(struct source group, int n, ptrdiff_t n_classes, doubl
     C tile[OP(FEW) * LANES];
     OP(pack_few)(group, n_classes, tile);
     f64x8 total[LANES / 8];
-    const char *next = OP(next_group)(group, n_classes);
+    struct lines next = OP(next_group)(group, n_classes);
     for (int h = 0; h < LANES / 8; h++)
         total[h] = set_f64(0);
     for (ptrdiff_t j = 0; j < n_classes; j++) {
-        __builtin_prefetch(next + 64 * j);
+        __builtin_prefetch(next.first + next.step * j);
         V x = OP(load)(tile + j * LANES);
         *low = OP(min)(*low, x);
         *high = OP(max)(*high, x);

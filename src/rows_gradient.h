@@ -152,21 +152,25 @@ static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, in
     }
 }
 
-/* Groups of LANES rows where rows lie side by side, in the result too. */
+/* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time. */
 static void OP(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
                                 const struct OP(shares) *shares)
 {
-    for (ptrdiff_t first = begin; first < stop; first += ACROSS) {
-        ptrdiff_t end = first + ACROSS < stop ? first + ACROSS : stop;
-        for (int g = 0; g < n_groups; g++) {
-            struct OP(factors) factors = OP(factors_of_rows)(shares, g * LANES);
-            for (ptrdiff_t j = first; j < end; j++) {
-                const char *p = x.rows[g * LANES] + j * x.step;
-                __builtin_prefetch(p + ACROSS * x.step);
-                V value = OP(share)(OP(load)((const C *)(const void *)p), &factors);
-                OP(store)((C *)(void *)(out.rows[g * LANES] + j * out.step), value);
-            }
+    struct OP(factors) factors[BLOCK / LANES];
+    C stage[BLOCK];
+    for (int g = 0; g < n_groups; g++)
+        factors[g] = OP(factors_of_rows)(shares, g * LANES);
+    for (ptrdiff_t j = begin; j < stop; j++) {
+        const C *p = (const C *)(const void *)(x.rows[0] + j * x.step);
+        C *result = (C *)(void *)(out.rows[0] + j * out.step), *to = out.stream ? stage : result;
+        for (int g = 0; g < n_groups * LANES; g += LANES) {
+            __builtin_prefetch((const char *)(p + g) + AHEAD_ACROSS * x.step);
+            if (!out.stream)
+                __builtin_prefetch((char *)(result + g) + AHEAD_ACROSS * out.step, 1);
+            OP(store)(to + g, OP(share)(OP(load)(p + g), &factors[g / LANES]));
         }
+        if (out.stream)
+            OP(stream_all)(result, stage, n_groups * LANES);
     }
 }
 
@@ -239,7 +243,8 @@ static void OP(gradient_segment)(void *context, int s)
     struct sink out = of->out;
     ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
     int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && !of->target && OP(direct)(x);
-    OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
+    if (of->n_across)
+        OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
     for (int i = of->first_row; i < of->n_rows; i++) {
         struct OP(factors) factors = OP(factors_of_row)(of->shares, i);
         const C *logits = (const C *)(const void *)(x.rows[i] + begin * x.step);
