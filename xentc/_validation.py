@@ -42,6 +42,8 @@ def is_direct(a: np.ndarray) -> bool:
 
 def like(x: np.ndarray, out: np.ndarray | None, result: type) -> np.ndarray:
     """A new array in x's layout for what goes into `out` at the end, or for a result."""
+    if out is None and x.dtype.type is result:
+        return np.empty_like(x)                   # the quickest
     dtype = np.dtype(result) if out is None or not is_float(out.dtype) else out.dtype.newbyteorder("=")
     return np.empty_like(x, dtype=dtype, subok=False)
 

@@ -185,7 +185,7 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
     if out is None or not _validation.is_direct(out):
         result = _validation.like(x, out, _validation.result_type(x))
     raw = _validation.raw(x)
-    count = math.prod(shape[d] for d in axes)
+    count = shape[axes[0]] if len(axes) == 1 else math.prod(shape[d] for d in axes)
     if count == 0:
         raise ValueError(f"x of shape {shape} has no elements on the axes {axes}")
     if len(axes) == 1:
@@ -210,6 +210,8 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     axes = axis if isinstance(axis, tuple) else (axis,)
     result = []
     for one in axes:
