@@ -310,7 +310,7 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
 
 
 def elementary(int function, double[::1] x, double[::1] out):
-    """exp, expm1, log, log1p (function 0 to 3) of src/vmath.h, or its float32 exp (4), element by element."""
+    """exp, expm1, log, log1p, log (function 0 to 4) of src/vmath.h, or its float32 exp and log (5, 6), element by element."""
     if x.shape[0]:
         KERNELS.elementary(function, &x[0], x.shape[0], &out[0])
 

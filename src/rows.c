@@ -383,11 +383,12 @@ static void elementary(int function, const double *x, ptrdiff_t n, double *out)
         case 1: y = expm1_f64(v); break;
         case 2: y = log_wide(v, set_f64(0), &low); break;
         case 3: y = log1p_wide(v, set_f64(0), set_f64(1), set_f64(0), &low); break;
-        case 4:
+        case 4: y = log_f64(v); break;
+        default:
             for (int j = 0; j < part; j++)
                 narrow[j] = (float)x[i + j];
-            store_f32(result, exp_f32(load_f32(narrow), set_f32(MAGIC_f32 + EXPONENT_BIAS_f32),
-                                      set_f32((float)(-EXPONENT_BIAS_f32 / LOG2E))));
+            store_f32(result, function == 6 ? log_f32(load_f32(narrow)) : exp_f32(load_f32(narrow),
+                      set_f32(MAGIC_f32 + EXPONENT_BIAS_f32), set_f32((float)(-EXPONENT_BIAS_f32 / LOG2E))));
             for (int j = 0; j < part; j++)
                 out[i + j] = result[j];
             continue;

@@ -177,7 +177,8 @@ struct kernels {
     int (*finish)(double *loss /* IN, OUT */, const double *weight, const double *share, int n, enum element element,
                    char *out /* OUT */, struct running_sum *total, struct running_sum *total_share);
 
-    /* out = f(x) with f of "exp", "expm1", "log", "log1p" in this order; function 4 is exp on float32 values. */
+    /* out = f(x) with f of "exp", "expm1", "log", "log1p", and "log" of one rounding, in this order; functions 5 and 6 are exp
+     * and log on float32 values. */
     void (*elementary)(int function, const double *x, ptrdiff_t n, double *out /* OUT */);
 };
 

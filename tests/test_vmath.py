@@ -7,7 +7,7 @@ from oracles import Wide
 
 from xentc import _core
 
-EXP, EXPM1, LOG, LOG1P, EXP_FLOAT32 = range(5)
+EXP, EXPM1, LOG, LOG1P, SHORT_LOG, EXP_FLOAT32, LOG_FLOAT32 = range(7)
 N = 200_000
 RNG = np.random.default_rng(7)
 
@@ -21,6 +21,10 @@ CASES = [
     ("log near 1", LOG, 1 + RNG.uniform(-0.3, 0.5, N), np.log, 2.0**-53, 1.4),
     ("log1p", LOG1P, 10.0 ** RNG.uniform(-300, 6, N), np.log1p, 2.0**-53, 1.4),
     ("log1p below 0", LOG1P, -RNG.uniform(0, 1, N), np.log1p, 2.0**-53, 1.4),
+    ("short log", SHORT_LOG, 10.0 ** RNG.uniform(-300, 300, N), np.log, 2.0**-53, 1.5),
+    ("short log near 1", SHORT_LOG, 1 + RNG.uniform(-0.5, 1, N), np.log, 2.0**-53, 1.5),
+    ("log of float32", LOG_FLOAT32, (10.0 ** RNG.uniform(-37, 38, N)).astype(np.float32).astype(float), np.log, 2.0**-24, 1.4),
+    ("log of float32 near 1", LOG_FLOAT32, RNG.uniform(0.5, 2, N).astype(np.float32).astype(float), np.log, 2.0**-24, 1.4),
     ("exp of float32", EXP_FLOAT32, RNG.uniform(-87, 88, N).astype(np.float32).astype(float), np.exp, 2.0**-24, 1.7),
 ]
 
@@ -35,7 +39,7 @@ def evaluate(function, x):
 def test_error(function, x, exact, unit, bound):
     with np.errstate(divide="ignore"):
         want = exact(x.astype(Wide))
-    error = np.abs(evaluate(function, x).astype(Wide) - want) / np.abs(want) / unit
+    error = np.abs(evaluate(function, x).astype(Wide) - want) / np.maximum(np.abs(want), np.finfo(Wide).tiny) / unit
     assert error.max() <= bound
 
 

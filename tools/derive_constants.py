@@ -82,7 +82,7 @@ def log_tail(t):
 
 def log1p_tail(r):
     """(log1p(r) - r) / r^2"""
-    return (mp.log1p(r) - r) / r**2 if r > mp.mpf("1e-9") else r / 3 - mp.mpf(1) / 2
+    return (mp.log1p(r) - r) / r**2 if abs(r) > mp.mpf("1e-9") else r / 3 - mp.mpf(1) / 2
 
 
 def split(value, bits, rounding):
@@ -104,6 +104,9 @@ def main():
         show(name, fixed, worst)
     fixed, worst = rounded(log1p_tail, lambda r: r**2 / mp.log1p(r), 8, mp.mpf(0), mp.mpf(1), to_f64)
     show("log1p for float32", fixed, worst)
+    low, high = mp.sqrt(mp.mpf(1) / 2) - 1, mp.sqrt(2) - 1
+    fixed, worst = rounded(log1p_tail, lambda g: g**2 / abs(mp.log1p(g)), 8, low, high, to_f32)
+    show("log float32", fixed, worst, "f")
     print("ln2 float64, 41 bits and the rest:", *(v.hex() for v in split(LN2, 41, to_f64)))
     print("ln2 float32, 15 bits and the rest:", *(v.hex() for v in split(LN2, 15, to_f32)))
 
