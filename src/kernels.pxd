@@ -111,10 +111,10 @@ cdef extern from "rows.h" nogil:
         void (*read)(const char *, ptrdiff_t, element, ptrdiff_t, double *) noexcept nogil
         void (*derivative)(const double *, const double *, const double *, int, element, char *, ptrdiff_t,
                            element) noexcept nogil
-        void (*proba_loss)(source, const class_target *, int, double, const double *, int, int, ptrdiff_t,
+        void (*proba_loss)(source, const class_target *, const int64_t *, int, double, const double *, int, int, ptrdiff_t,
                            soft_sums *) noexcept nogil
-        void (*proba_gradient)(source, sink, const class_target *, int, double, const double *, int, int, ptrdiff_t,
-                               const double *, const double *) noexcept nogil
+        void (*proba_gradient)(source, sink, const class_target *, const int64_t *, int, double, const double *, int, int,
+                               ptrdiff_t, const double *, const double *) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double, double *, value_range *) noexcept nogil
         void (*minus_log)(const double *, const int64_t *, double, ptrdiff_t, double *) noexcept nogil
         int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil

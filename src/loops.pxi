@@ -354,13 +354,15 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
     cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
-    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, False]
+    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef soft_sums sums
     cdef double[BLOCK] total, scale
+    cdef bint one_hot = not j.soft and j.uniform == 0
+    cdef const class_target *target = <const class_target *>NULL if one_hot else &t.target
     cdef value_range one_row, all_values = [INFINITY, -INFINITY, False, False]
     cdef bint undefined
     cdef int i
-    load_target(j, first, n, False, &t, g)
+    load_target(j, first, n, one_hot, &t, g)
     KERNELS.range(x, n, j.n_classes, INFINITY, total, &all_values)
     if not j.logs and (all_values.lowest < 0 or (not j.normalized and all_values.highest > 1)):
         for i in range(n):
@@ -372,18 +374,17 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
                     g.bad_proba = min(g.bad_proba, first + i)
         x.rows = rows
         KERNELS.range(x, n, j.n_classes, INFINITY, total, &all_values)
-    KERNELS.proba_loss(x, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
-    for i in range(n):
-        if sums.lowest[i] < 0:
-            g.bad_row = min(g.bad_row, first + i)
-        if isnan(total[i]):
-            sums.loss[i] = NAN
+    KERNELS.proba_loss(x, target, t.code, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
+    if not one_hot:
+        for i in range(n):
+            if sums.lowest[i] < 0:
+                g.bad_row = min(g.bad_row, first + i)
     undefined = finish_rows(j, first, n, sums.loss, &t, g)
     if j.grad.data == NULL:
         return
     set_scale(j, n, &t, scale)
-    fill_rows(&j.grad, first, n, grad_rows)
-    KERNELS.proba_gradient(x, grad, &t.target, j.logs, j.eps, total, j.normalized, n, j.n_classes, sums.slope, scale)
+    grad.between = fill_rows(&j.grad, first, n, grad_rows)
+    KERNELS.proba_gradient(x, grad, target, t.code, j.logs, j.eps, total, j.normalized, n, j.n_classes, sums.slope, scale)
     finish_derivative(j, n, &grad, sums.loss, undefined, &t)
 
 

@@ -5,6 +5,7 @@
 
 enum {
     FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
+    MOST_FEW = FEW_BYTES / 4,                     /* of float32 */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
     ACROSS = 128,                                 /* classes at a time where rows lie side by side */
     AHEAD_ACROSS = 8,                             /* classes that they are fetched ahead of their use */
@@ -150,6 +151,49 @@ INLINE f64x8 inverse_of(f64x8 x, f64x8 low)
 
 #define ELEMENT_f64 F64
 #define ELEMENT_f32 F32
+#define SMALLEST_f64 0x1p-1022
+#define SMALLEST_f32 0x1p-126f
+
+typedef i64x8 mask_f64;
+typedef i32x16 mask_f32;
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define OP(name) JOIN(name, T)
+#define LANES JOIN(LANES, T)
+#define WIDEN OP(widen)
+
+/* Elements j to j + n, n <= 8, of float32 values where `single`, else of float64 ones. */
+INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
+{
+    if (!single)
+        return load_part_f64((const double *)p + j, n, 0);
+    const float *values = (const float *)p + j;
+    return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
+}
+
+/* The target of one row: n of its classes, their class weights, one each or eight alike with a step of 0, and smoothing. */
+struct row_target {
+    const void *t;
+    int single;                                   /* t is float32, else float64 */
+    f64x8 keep, uniform;
+    const double *class_weight;
+    int class_weight_step;
+};
+
+/* The weights a of n <= 8 classes from j; given: what they are without class weights and smoothing. */
+INLINE f64x8 weights_of(const struct row_target *target, ptrdiff_t j, int n, f64x8 *given)
+{
+    *given = load_as_f64(target->t, j, target->single, n);
+    f64x8 w = load_part_f64(target->class_weight + j * target->class_weight_step, n, 0);
+    return mul_f64(w, fma_f64(target->keep, *given, target->uniform));
+}
+
+/* The part [first, first + n) of a row's target: where it lies, else copied or, of entries, made in `copy`. alike: the class
+ * weight of all classes, eight times. And whether the part can be the whole row. */
+static struct row_target part_of_target(const struct class_target *target, int i, ptrdiff_t first, ptrdiff_t n,
+                                        const double *alike, double *copy);
+static int is_direct(const struct class_target *target);
 
 /* The weights a_c of the classes [first, first + n) of row i; lowest, where given, takes in the elements of a dense target. */
 static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest);
@@ -169,9 +213,43 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
 #undef C
 #undef V
 
+static struct row_target part_of_target(const struct class_target *target, int i, ptrdiff_t first, ptrdiff_t n,
+                                        const double *alike, double *copy)
+{
+    static const double ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    if (!target->source.rows) {
+        target_weights(target, i, first, (int)n, copy, NULL);
+        return (struct row_target){copy, 0, set_f64(1), set_f64(0), ones, 0};
+    }
+    int single = direct_f32(target->source), step = target->class_weight_step;
+    const void *t = target->source.rows[i] + first * (ptrdiff_t)sizeof(float);
+    return (struct row_target){single ? t : contiguous_f64(target->source, i, first, n, copy), single, set_f64(target->keep),
+                               set_f64(target->uniform), step ? target->class_weight + first * step : alike, step};
+}
+
+static int is_direct(const struct class_target *target)
+{
+    return target->source.rows && (direct_f32(target->source) || direct_f64(target->source));
+}
+
 #include "rows_terms.h"
 #include "rows_binary.h"
 #include "rows_soft.h"
+
+#define T f64
+#define C double
+#define V f64x8
+#include "rows_proba.h"
+#undef T
+#undef C
+#undef V
+#define T f32
+#define C float
+#define V f32x16
+#include "rows_proba.h"
+#undef T
+#undef C
+#undef V
 
 static void gather(struct source x, const int64_t *code, int n_rows, double *out)
 {
@@ -267,6 +345,68 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double toler
         range->not_finite |= any_f64(finite);
         range->sums_differ |= any_f64(near);
     }
+}
+
+/* Of codes in float64, eight rows at a time; of all other targets in the probabilities' type. */
+static void proba_loss(struct source x, const struct class_target *target, const int64_t *code, int logs, double eps,
+                       const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+{
+    const f64x8 zero = set_f64(0), one = set_f64(1);
+    if (target) {
+        struct clip clip = clip_of(eps);
+        enum proba kind = logs ? LOGS : normalized ? NORMALIZED : PLAIN;
+        (x.element == F64 ? proba_loss_f64 : proba_loss_f32)(x, target, kind, &clip, divisor, n_rows, n_classes, sums);
+    } else {
+        gather(x, code, n_rows, sums->slope);
+        for (int i = 0; i < n_rows; i += 8) {
+            int n = at_most_8(n_rows - i);
+            f64x8 p = load_part_f64(sums->slope + i, n, 1), result = sub_f64(zero, p);
+            if (!logs) {
+                p = normalized ? div_f64(p, load_part_f64(divisor + i, n, 1)) : p;
+                f64x8 value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), p));
+                result = cost(value, zero);
+                store_part_f64(sums->slope + i, n, choose_f64(equal_f64(p, value), one, zero));
+            }
+            store_part_f64(sums->loss + i, n, result);
+        }
+    }
+    for (int i = 0; i < n_rows; i += 8) {         /* NaN in the row is NaN */
+        int n = at_most_8(n_rows - i);
+        f64x8 total = load_part_f64(divisor + i, n, 0);
+        store_part_f64(sums->loss + i, n, choose_f64(equal_f64(total, total), load_part_f64(sums->loss + i, n, 0), total));
+    }
+}
+
+static void proba_gradient(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
+                           double eps, const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes,
+                           const double *slope, const double *scale)
+{
+    const f64x8 zero = set_f64(0), one = set_f64(1);
+    double shift[BLOCK], value[BLOCK];
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 common = div_f64(load_part_f64(slope + i, n, 0), load_part_f64(divisor + i, n, 1));
+        store_part_f64(shift + i, n, normalized ? common : zero);
+    }
+    if (target) {
+        struct clip clip = clip_of(eps);
+        enum proba kind = logs ? LOGS : normalized ? NORMALIZED : PLAIN;
+        (x.element == F64 ? proba_gradient_f64 : proba_gradient_f32)(x, out, target, kind, &clip, shift, divisor, n_rows,
+                                                                     n_classes, scale);
+        return;
+    }
+    gather(x, code, n_rows, value);
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 s = load_part_f64(scale + i, n, 0), common = load_part_f64(shift + i, n, 0);
+        f64x8 p = load_part_f64(value + i, n, 1), pull = one;
+        if (!logs)
+            pull = choose_f64(equal_f64(load_part_f64(slope + i, n, 0), zero), zero, div_f64(one, p));
+        i64x8 none = equal_f64(s, zero);          /* a class weight of 0 */
+        store_part_f64(value + i, n, choose_f64(none, zero, mul_f64(sub_f64(common, pull), s)));
+        store_part_f64(shift + i, n, choose_f64(none, zero, mul_f64(common, s)));
+    }
+    (x.element == F64 ? scatter_f64 : scatter_f32)(out, code, shift, value, n_rows, n_classes);
 }
 
 /* Each lane to the chunks. */
@@ -404,7 +544,7 @@ static void elementary(int function, const double *x, ptrdiff_t n, double *out)
 
 const struct kernels TABLE(KERNELS) = {
     .name = TEXT(KERNELS), .gather = gather, .pair = pair, .pair_binary = pair_binary, .logsumexp = logsumexp, .target_loss = target_loss,
-    .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements, .log_softmax = log_softmax,
-    .binary = binary, .bernoulli = bernoulli, .read = read_f64, .derivative = derivative, .proba_loss = proba_loss,
-    .proba_gradient = proba_gradient, .range = range,
-    .minus_log = minus_log, .codes = codes, .extremes = extremes, .finish = finish, .elementary = elementary};
+    .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements,
+    .log_softmax = log_softmax, .binary = binary, .bernoulli = bernoulli, .read = read_f64, .derivative = derivative,
+    .proba_loss = proba_loss, .proba_gradient = proba_gradient, .range = range, .minus_log = minus_log, .codes = codes,
+    .extremes = extremes, .finish = finish, .elementary = elementary};

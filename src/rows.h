@@ -149,13 +149,14 @@ struct kernels {
     void (*derivative)(const double *terms, const double *scale, const double *loss, int n, enum element of, char *p,
                        ptrdiff_t step, enum element element);
 
-    /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x over `divisor` (one a row), clipped to [eps, 1 - eps];
-     * lowest as above. grad, where it is not NULL: scale times the derivative. */
-    void (*proba_loss)(struct source x, const struct class_target *target, int logs, double eps, const double *divisor,
-                       int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
-    void (*proba_gradient)(struct source x, struct sink out, const struct class_target *target, int logs, double eps,
-                           const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, const double *slope,
-                           const double *scale);
+    /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x, which is divided by the row's sum where `normalized` and
+     * clipped to [eps, 1 - eps]; NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code.
+     * slope: of what clipping left alone, the sum of a; lowest, of a target, as above. And scale times the derivative. */
+    void (*proba_loss)(struct source x, const struct class_target *target, const int64_t *code, int logs, double eps,
+                       const double *sum, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
+    void (*proba_gradient)(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
+                           double eps, const double *sum, int normalized, int n_rows, ptrdiff_t n_classes,
+                           const double *slope, const double *scale);
 
     /* The sum of each row, and into `range` what there is to say about all. */
     void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum /* OUT */,

@@ -1,11 +1,6 @@
 /* C layer: the kernels that read a row's classes as vectors, for one element type. Included by rows.c once per type, with
  * T (f64 or f32), C (its C type), V (its vector) and the constants below defined. */
 
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define OP(name) JOIN(name, T)
-#define LANES JOIN(LANES, T)
-#define WIDEN OP(widen)
 enum { OP(FEW) = FEW_BYTES / sizeof(C) };
 
 /* How exp(x_j) is scaled while a row is summed: everything is done with x - c, whose rounding to 2^n (1 + t) needs no
@@ -166,7 +161,7 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
     enum { QUAD = 16 / sizeof(C) };
     const char *const *rows = group.rows;
     const char *copies[LANES];
-    C copy[LANES][OP(FEW)];
+    C copy[LANES][MOST_FEW];
     if (OP(side_by_side)(group)) {
         for (ptrdiff_t j = 0; j < n_classes; j++)
             OP(store)(tile + j * LANES, OP(load)((const C *)(const void *)(rows[0] + j * group.step)));
@@ -595,6 +590,57 @@ INLINE void OP(fill_group)(struct source *group, int n, int size, const char **r
     group->between = 0;
 }
 
+/* pack_few where there is much else to do for a row: a call is nothing then. */
+static void OP(pack_tile)(struct source group, ptrdiff_t n_classes, C *tile)
+{
+    OP(pack_few)(group, n_classes, tile);
+}
+
+/* The weights of LANES rows of few classes, of which the first n count: class j of row i at tile[j * LANES + i]. */
+static void OP(weights_few)(const struct class_target *target, int first, int n, ptrdiff_t n_classes, double *tile,
+                            double *lowest)
+{
+    const f64x8 keep = set_f64(target->keep), uniform = set_f64(target->uniform);
+    const double *weight = target->class_weight;
+    const int step = target->class_weight_step;
+    f64x8 least[LANES / 8];
+    for (int h = 0; h < LANES / 8; h++)
+        least[h] = set_f64(INFINITY);
+    if (target->source.rows) {
+        /* float64 or as x is; what is neither becomes float64. */
+        int same = target->source.element == OP(ELEMENT);
+        C given[OP(FEW) * LANES];
+        double wide[LANES / 8][OP(FEW) * 8];
+        struct source group = target->source;
+        const char *rows[LANES];
+        group.rows += first;
+        if (n < LANES)
+            OP(fill_group)(&group, n, LANES, rows);
+        if (same)
+            OP(pack_tile)(group, n_classes, given);
+        for (int h = 0; !same && h < LANES / 8; h++, group.rows += 8)
+            pack_tile_f64(group, n_classes, wide[h]);
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            for (int h = 0; h < LANES / 8; h++) {
+                f64x8 t = same ? WIDEN(OP(load)(given + j * LANES), h) : load_f64(wide[h] + 8 * j);
+                least[h] = min_f64(t, least[h]);
+                store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * step]), fma_f64(keep, t, uniform)));
+            }
+    } else {
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            for (int h = 0; h < LANES / 8; h++)
+                store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * step]), uniform));
+        for (int i = 0; i < n; i++)
+            for (int64_t entry = target->start[first + i]; entry < target->start[first + i + 1]; entry++) {
+                ptrdiff_t c = target->index[entry];
+                double value = target->value[entry * target->value_step];
+                tile[c * LANES + i] = weight[c * step] * fma(target->keep, value, target->uniform);
+            }
+    }
+    for (int h = 0; h < LANES / 8; h++)
+        store_f64(lowest + 8 * h, least[h]);
+}
+
 static void OP(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
     int few = n_classes <= OP(FEW), size = few ? LANES : 8;
@@ -653,6 +699,7 @@ INLINE void OP(range_few)(struct source group, int n, ptrdiff_t n_classes, doubl
 INLINE void OP(range_many)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, V *low, V *high)
 {
     double parts[8][8];
+    V least = *low, most = *high;
     ptrdiff_t tile = OP(direct)(group) ? n_classes : TILE;
     for (int i = 0; i < 8; i++) {
         f64x8 total[LANES / 8];
@@ -667,14 +714,16 @@ INLINE void OP(range_many)(struct source group, int n_rows, ptrdiff_t n_classes,
                 __builtin_prefetch((const char *)(row + j) + AHEAD);
                 V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
                 V limit = part == LANES ? x : OP(load_part)(row + j, part, row[j]);
-                *low = OP(min)(*low, limit);
-                *high = OP(max)(*high, limit);
+                least = OP(min)(least, limit);
+                most = OP(max)(most, limit);
                 for (int h = 0; h < LANES / 8; h++)
                     total[h] = add_f64(total[h], WIDEN(x, h));
             }
         }
         store_f64(parts[i], LANES == 8 ? total[0] : add_f64(total[0], total[LANES / 8 - 1]));
     }
+    *low = least;
+    *high = most;
     f64x8 lanes[8];
     transpose_8(parts, lanes);
     for (int width = 4; width; width /= 2)
@@ -709,9 +758,3 @@ static void OP(range)(struct source x, int n_rows, ptrdiff_t n_classes, double *
 }
 
 #include "rows_gradient.h"
-
-#undef LANES
-#undef WIDEN
-#undef OP
-#undef JOIN
-#undef JOIN_

@@ -61,19 +61,10 @@ INLINE V OP(share)(V x, const struct OP(factors) *of)
     return OP(mul)(OP(exp)(OP(sub)(x, of->c), of->magic, of->lowest), of->fraction);
 }
 
-/* LANES rows of few classes together, into rows of neighbouring classes. kept: their exponentials, or NULL. */
-INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const C *kept,
-                             const struct OP(factors) *factors)
+/* A tile of pack_few back into rows of neighbouring classes. */
+INLINE void OP(unpack_few)(const C *tile, char *const *out, ptrdiff_t n_classes)
 {
     enum { QUAD = 16 / sizeof(C) };
-    C tile[OP(FEW) * LANES];
-    if (!kept)
-        OP(pack_few)(group, n_classes, tile);
-    for (ptrdiff_t j = 0; j < n_classes; j++) {
-        V value = kept ? OP(mul)(OP(load)(kept + j * LANES), factors->fraction)
-                       : OP(share)(OP(load)(tile + j * LANES), factors);
-        OP(store)(tile + j * LANES, value);
-    }
     if (n_classes < QUAD)
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)
@@ -86,6 +77,34 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_
                 columns[q] = OP(load)(tile + (at + q) * LANES);
             OP(uncolumns)(columns, at * (ptrdiff_t)sizeof(C), out);
         }
+}
+
+/* The same, or into neighbouring rows of any step between classes. */
+static void OP(unpack_tile)(const C *tile, struct sink out, ptrdiff_t n_classes)
+{
+    if (n_classes == 2 && out.between == 2 * sizeof(C) && out.step == sizeof(C)) {
+        V pairs[2] = {OP(load)(tile), OP(load)(tile + LANES)};
+        OP(unpairs)(pairs, (C *)(void *)out.rows[0]);
+    } else if (out.step == sizeof(C))
+        OP(unpack_few)(tile, out.rows, n_classes);
+    else
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            OP(store)((C *)(void *)(out.rows[0] + j * out.step), OP(load)(tile + j * LANES));
+}
+
+/* LANES rows of few classes together, into rows of neighbouring classes. kept: their exponentials, or NULL. */
+INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const C *kept,
+                             const struct OP(factors) *factors)
+{
+    C tile[OP(FEW) * LANES];
+    if (!kept)
+        OP(pack_few)(group, n_classes, tile);
+    for (ptrdiff_t j = 0; j < n_classes; j++) {
+        V value = kept ? OP(mul)(OP(load)(kept + j * LANES), factors->fraction)
+                       : OP(share)(OP(load)(tile + j * LANES), factors);
+        OP(store)(tile + j * LANES, value);
+    }
+    OP(unpack_few)(tile, out, n_classes);
 }
 
 /* n classes of one row; what they are pulled by, where not NULL, is subtracted. stream: past the caches. */

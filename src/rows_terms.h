@@ -378,15 +378,6 @@ static void elements(struct source x, struct sink grad, struct sink hess, const 
     }
 }
 
-/* Elements j to j + n, n <= 8, of float32 values where `single`, else of float64 ones. */
-INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
-{
-    if (!single)
-        return load_part_f64((const double *)p + j, n, 0);
-    const float *values = (const float *)p + j;
-    return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
-}
-
 /* n <= 8 of x - m - tail, float32 values from and to where `single`. Both terms are <= 0, so only float64 has to mind what
  * rounding x - m loses. */
 INLINE void log_softmax_vector(const void *x, int single, ptrdiff_t j, int n, f64x8 m, f64x8 tail, f64x8 tail_low, int wide,
@@ -478,81 +469,38 @@ INLINE f64x8 cost(f64x8 p, f64x8 p_low)
     return choose_f64(less_f64(p, zero), set_f64(NAN), result);
 }
 
-/* The probability that a class's loss is taken of, and whether clipping left it alone. */
-INLINE f64x8 clipped(f64x8 x, double divisor, double eps, i64x8 *kept)
-{
-    f64x8 p = div_f64(x, set_f64(divisor)), value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), p));
-    *kept = equal_f64(p, value);
-    return value;
-}
-
-static void proba_loss(struct source x, const struct class_target *target, int logs, double eps, const double *divisor,
-                       int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
-{
-    const f64x8 zero = set_f64(0);
-    for (int i = 0; i < n_rows; i++) {
-        struct wide loss = {zero, zero}, kept_weight = loss;
-        sums->lowest[i] = INFINITY;
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            double values[TILE], weights[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values);
-            target_weights(target, i, first, n_tile, weights, &sums->lowest[i]);
-            for (int j = 0; j < n_tile; j += 8) {
-                int n = at_most_8(n_tile - j);
-                f64x8 a = load_part_f64(weights + j, n, 0), v = load_part_f64(values + j, n, 0), term = sub_f64(zero, v);
-                i64x8 kept = equal_f64(v, v);
-                if (!logs)
-                    term = cost(clipped(v, normalized ? divisor[i] : 1, eps, &kept), zero);
-                add_weighted(&loss, a, term);
-                add_term(&kept_weight, choose_f64(kept, a, zero), zero);
-            }
-        }
-        sums->loss[i] = lane_total(loss);
-        sums->slope[i] = lane_total(kept_weight);
-    }
-}
-
-static void proba_gradient(struct source x, struct sink out, const struct class_target *target, int logs, double eps,
-                           const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, const double *slope,
-                           const double *scale)
-{
-    const f64x8 zero = set_f64(0);
-    for (int i = 0; i < n_rows; i++) {
-        f64x8 shift = set_f64(normalized ? slope[i] / divisor[i] : 0), scales = set_f64(scale[i]);
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            double values[TILE], weights[TILE], results[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, values);
-            target_weights(target, i, first, n_tile, weights, NULL);
-            for (int j = 0; j < n_tile; j += 8) {
-                int n = at_most_8(n_tile - j);
-                f64x8 a = load_part_f64(weights + j, n, 0), v = load_part_f64(values + j, n, 0), pull = a;
-                if (!logs) {
-                    i64x8 kept;
-                    clipped(v, normalized ? divisor[i] : 1, eps, &kept);
-                    pull = choose_f64(equal_f64(a, zero), zero, choose_f64(kept, div_f64(a, v), zero));
-                }
-                store_part_f64(results + j, n, mul_f64(sub_f64(shift, pull), scales));
-            }
-            write_results(results, n_tile, x.element, out.rows[i] + first * out.step, out.step, out.element);
-        }
-    }
-}
-
 static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_t n_all, double *out)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1), least = set_f64(eps), most = set_f64(1 - eps);
     for (ptrdiff_t i = 0; i < n_all; i += 8) {
         int n = n_all - i < 8 ? (int)(n_all - i) : 8;
-        f64x8 low, x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero;
+        f64x8 x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero;
         if (code) {
             i64x8 of_0 = code_is(code + i, n, 0);
             f64x8 other_low, other = two_sum(one, sub_f64(zero, x), &other_low);
             x = choose_f64(of_0, other, x);
             x_low = choose_f64(of_0, other_low, zero);
         }
-        f64x8 high = log_wide(x, x_low, &low);
-        store_part_f64(out + i, n, sub_f64(zero, add_f64(high, low)));
+        store_part_f64(out + i, n, cost(x, x_low));
     }
 }
+
+/* What the losses of probabilities have in common: the clipping, of a probability and of its loss. */
+enum proba { PLAIN, NORMALIZED, LOGS };
+
+struct clip {
+    double least, most, least_cost, most_cost;
+};
+
+static struct clip clip_of(double eps)
+{
+    double costs[8], ends[8] = {1 - eps, eps, 1, 1, 1, 1, 1, 1};
+    store_f64(costs, cost(load_f64(ends), set_f64(0)));
+    return (struct clip){eps, 1 - eps, costs[0], costs[1]};
+}
+
+/* The sums of a row's lanes, or of a row a lane: of the losses, and of the weights that clipping left alone. */
+struct proba_lanes {
+    struct wide loss[2], kept[2];
+    f64x8 lowest;
+};

@@ -73,6 +73,20 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 fwrite(values, sizeof values, 1, stdout);
                 fwrite(results[i], row_bytes, 1, stdout);
             }
+        for (int logs = 0; logs < 2; logs++)
+            for (int coded = 0; coded < 2; coded++) {
+                const struct class_target *given = coded ? NULL : &target;
+                double off_one[BLOCK];
+                struct range range = {0, 0, 0, 0};
+                kernels->range(x, n, n_classes, 1e-3, off_one, &range);
+                kernels->proba_loss(x, given, zeros, logs, 1e-7, off_one, 0, n, n_classes, &sums);
+                kernels->proba_gradient(x, out_rows, given, zeros, logs, 1e-7, off_one, 0, n, n_classes, sums.slope, scale);
+                for (int i = 0; i < n; i++)
+                    if (sums.loss[i] == sums.loss[i]) {
+                        fwrite(&sums.loss[i], sizeof sums.loss[i], 1, stdout);
+                        fwrite(results[i], row_bytes, 1, stdout);
+                    }
+            }
         struct binary_target binary = {scale, ones, 0.9, 0.05};
         for (int kind = 0; kind < 3; kind++) {
             kernels->binary(x_target, &binary, kind == 0 ? 1.5 : 0, kind == 2, n, loss, off, hess);

@@ -160,8 +160,11 @@ def family_results(dtype, layout=np.ascontiguousarray, n_threads=1):
         parts += cross_entropy(a, t, return_hess=True, focal_gamma=0.7, **options)
         parts += cross_entropy(a, y, return_hess=True, focal_gamma=1.5, ignore_index=1, **options)
         parts += kl_divergence(a, t, return_grad=True, **options)
-        parts += categorical_cross_entropy(q, t, eps=1e-7, return_grad=True, **options)
-        parts += nll_loss(a, y, return_grad=True, **options)
+        for target in (y, t):
+            parts += categorical_cross_entropy(q, target, eps=1e-7, return_grad=True, **options)
+            parts += categorical_cross_entropy(q, target, label_smoothing=0.1, return_grad=True, **options)
+            parts += categorical_cross_entropy(q, target, normalize_rows=True, return_grad=True, **options)
+            parts += nll_loss(a, target, return_grad=True, **options)
         parts += binary_cross_entropy_with_logits(a, layout(soft / 2), focal_gamma=2.0, return_hess=True, **options)
         parts += binary_cross_entropy_with_logits(a, layout(soft / 2), pos_weight=3.0, return_hess=True, **options)
         parts += binary_cross_entropy(q, layout(soft / 2), return_grad=True, **options)

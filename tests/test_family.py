@@ -10,7 +10,7 @@ import scipy.sparse
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import ulps
+from oracles import Wide, ulps
 
 import xentc
 from xentc import (
@@ -169,6 +169,62 @@ def test_categorical_against_mpmath(rng):
                  for row in zip(one, p, strict=True)]
         assert ulps(loss, np.array(exact, object)).max() <= 3
         np.testing.assert_allclose(grad, -one / p, rtol=1e-15)
+
+
+def rows_of_probabilities(rng, n, k, dtype):
+    """Probabilities from near 1 to subnormal ones, and targets of all kinds with their weights."""
+    x = rng.standard_normal((n, k)) * rng.choice([0.5, 5, 20], (n, 1))
+    p = np.maximum(special.softmax(x, axis=1), 1e-40).astype(dtype)
+    dense = rng.dirichlet(np.ones(k), n).astype(dtype)
+    dense[::3, k // 2] = 0
+    p[::3, k // 2] = 0
+    codes = np.where(p[np.arange(n), np.arange(n) % k] > 0, np.arange(n) % k, p.argmax(axis=1))
+    return p, {"codes": (codes, np.eye(k)[codes]), "dense": (dense, dense), "wider": (dense.astype(float), dense),
+               "sparse": (scipy.sparse.csr_array(dense), dense)}
+
+
+@pytest.mark.parametrize("k", [3, 64, 65, 1000])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_of_probabilities_against_extended_precision(k, dtype, weighted, rng):
+    n = 40 if k > 100 else 300
+    p, kinds = rows_of_probabilities(rng, n, k, dtype)
+    w = np.round(rng.uniform(0.25, 3, k), 2) if weighted else None
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        log_p = np.log(p.astype(Wide))
+        given = np.log(np.maximum(p, dtype(1e-37)))
+        for target, weights in kinds.values():
+            a = weights.astype(Wide) * (1 if w is None else w.astype(Wide))
+            loss, grad = categorical_cross_entropy(p, target, class_weight=w, reduction="none", return_grad=True)
+            assert ulps(loss, np.where(a > 0, -a * log_p, 0).sum(axis=1)).max() <= 3 + weighted
+            want = np.where(a > 0, -a / p.astype(Wide), 0)
+            finite = np.abs(want) < np.finfo(dtype).max
+            assert ulps(grad[finite], want[finite]).max() <= 4
+            loss, grad = nll_loss(given, target, class_weight=w, reduction="none", return_grad=True)
+            assert ulps(loss, (-a * given.astype(Wide)).sum(axis=1)).max() <= 3
+            assert ulps(grad, -a).max() <= 1
+
+
+@pytest.mark.parametrize("k", [3, 64, 65, 300])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("eps", [0.0, 1e-7, 0.01])
+def test_normalized_and_clipped_gradients(k, dtype, eps, rng):
+    p, kinds = rows_of_probabilities(rng, 60, k, dtype)
+    p = (p * rng.uniform(0.5, 2, (60, 1))).astype(dtype)
+    total = p.astype(Wide).sum(axis=1, keepdims=True)
+    kept = (p / total >= eps) & (p / total <= 1 - Wide(eps))
+    for target, weights in kinds.values():
+        for layout in (np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2]):
+            out = layout(np.zeros_like(p))
+            options = {"normalize_rows": True, "eps": eps, "reduction": "none"}
+            _, grad = categorical_cross_entropy(layout(p), target, return_grad=True, out_grad=out, **options)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                pull = np.where(kept & (weights > 0), weights / p.astype(Wide), 0)
+            shift = np.where(kept, weights, 0).sum(axis=1, keepdims=True) / total
+            finite = pull < np.finfo(dtype).max
+            spacing = np.spacing(np.maximum(pull, shift)[finite].astype(dtype))
+            # The sum of the row is a plain one.
+            assert (np.abs(grad - (shift - pull))[finite] <= (4 if dtype == np.float32 else 16) * spacing).all()
 
 
 def test_keras_form_of_the_categorical_loss(rng):
