@@ -257,7 +257,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
-    row_pairs.kept = kept if j.grad.data != NULL and one_hot else NULL
+    row_pairs.kept = kept if j.grad.data != NULL and j.gamma == 0 else NULL
     if binary:
         KERNELS.gather(x, FIRST_CLASS, n, x_target)
         KERNELS.pair_binary(x_target, n, &row_pairs)

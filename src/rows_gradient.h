@@ -92,9 +92,10 @@ static void OP(unpack_tile)(const C *tile, struct sink out, ptrdiff_t n_classes)
             OP(store)((C *)(void *)(out.rows[0] + j * out.step), OP(load)(tile + j * LANES));
 }
 
-/* LANES rows of few classes together, into rows of neighbouring classes. kept: their exponentials, or NULL. */
+/* LANES rows of few classes together, into rows of neighbouring classes. kept: their exponentials, or NULL; weights, where not
+ * NULL: as of weights_few. */
 INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const C *kept,
-                             const struct OP(factors) *factors)
+                             const struct OP(factors) *factors, const double *weights, const double *scale)
 {
     C tile[OP(FEW) * LANES];
     if (!kept)
@@ -102,13 +103,20 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_
     for (ptrdiff_t j = 0; j < n_classes; j++) {
         V value = kept ? OP(mul)(OP(load)(kept + j * LANES), factors->fraction)
                        : OP(share)(OP(load)(tile + j * LANES), factors);
+        if (weights) {
+            double pull[LANES];
+            for (int h = 0; h < LANES; h += 8)
+                store_f64(pull + h, mul_f64(load_f64(weights + j * LANES + h), load_f64(scale + h)));
+            value = OP(sub)(value, OP(narrow)(pull));
+        }
         OP(store)(tile + j * LANES, value);
     }
     OP(unpack_few)(tile, out, n_classes);
 }
 
-/* n classes of one row; what they are pulled by, where not NULL, is subtracted. stream: past the caches. */
-INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const C *pull, int stream, C *result)
+/* n classes of one row; the target, where not NULL, is subtracted. stream: past the caches. */
+INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const struct row_target *target,
+                              double scale, int stream, C *result)
 {
     ptrdiff_t j = 0, part;
     for (; j < n; j += part) {
@@ -117,8 +125,13 @@ INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors
         if (stream && part > LANES - after)
             part = LANES - after;                 /* up to where the stream can begin */
         V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 0), value = OP(share)(x, factors);
-        if (pull)
-            value = OP(sub)(value, part == LANES ? OP(load)(pull + j) : OP(load_part)(pull + j, (int)part, 0));
+        if (target) {
+            double pull[LANES] = {0};
+            f64x8 given;
+            for (int h = 0; h < part; h += 8)
+                store_f64(pull + h, mul_f64(weights_of(target, j + h, at_most_8((int)part - h), &given), set_f64(scale)));
+            value = OP(sub)(value, OP(narrow)(pull));
+        }
         if (part < LANES)
             OP(store_part)(result + j, (int)part, value);
         else if (stream)
@@ -201,17 +214,14 @@ static void OP(gradient_two)(struct source x, struct sink out, const struct clas
         struct source group = x;
         const char *rows[LANES];
         C tile[2 * LANES];
-        double entries[2][LANES], pull[2][LANES] = {{0}}, weights[2];
+        double entries[2][LANES], pull[2 * LANES] = {0}, lowest[LANES];
         int all = n_rows - first < LANES ? n_rows - first : LANES;
         group.rows += first;
         if (all < LANES)
             OP(fill_group)(&group, all, LANES, rows);
         OP(pack_few)(group, 2, tile);
-        for (int i = 0; target && i < all; i++) {
-            target_weights(target, first + i, 0, 2, weights, NULL);
-            pull[0][i] = weights[0];
-            pull[1][i] = weights[1];
-        }
+        if (target)
+            OP(weights_few)(target, first, all, 2, pull, lowest);
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
             f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
@@ -221,7 +231,7 @@ static void OP(gradient_two)(struct source x, struct sink out, const struct clas
             i64x8 is_first = equal_f64(m, WIDEN(OP(load)(tile), h));
             f64x8 p[2] = {choose_f64(is_first, of_m, of_other), choose_f64(is_first, of_other, of_m)};
             for (int c = 0; c < 2; c++) {
-                f64x8 value = fma_f64(slopes, p[c], sub_f64(set_f64(0), load_f64(pull[c] + 8 * h)));
+                f64x8 value = fma_f64(slopes, p[c], sub_f64(set_f64(0), load_f64(pull + c * LANES + 8 * h)));
                 if (codes) {                      /* slope p_c - own = (slope - own) p_c - own (1 - p_c) */
                     f64x8 own = load_part_f64(codes->slope + i, n, 0);
                     f64x8 hit = fnma_f64(own, p[1 - c], mul_f64(sub_f64(slopes, own), p[c]));
@@ -261,33 +271,35 @@ static void OP(gradient_segment)(void *context, int s)
     struct source x = of->x;
     struct sink out = of->out;
     ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
-    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && !of->target && OP(direct)(x);
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && OP(direct)(x);
+    const ptrdiff_t tile = whole && of->target && is_direct(of->target) ? end - begin : TILE;
+    double alike[8];
+    if (of->target)
+        store_f64(alike, set_f64(of->target->class_weight[0]));
     if (of->n_across)
         OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
     for (int i = of->first_row; i < of->n_rows; i++) {
         struct OP(factors) factors = OP(factors_of_row)(of->shares, i);
         const C *logits = (const C *)(const void *)(x.rows[i] + begin * x.step);
         C *results = (C *)(void *)(out.rows[i] + begin * out.step);
-        if (whole && out.stream)
-            OP(gradient_part)(logits, end - begin, &factors, NULL, 1, results);
-        else if (whole)
-            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, results);
+        if (whole && !of->target && out.stream)
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, 1, results);
+        else if (whole && !of->target)
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, 0, results);
         else
-            for (ptrdiff_t first = begin; first < end; first += TILE) {
-                int n = end - first < TILE ? (int)(end - first) : TILE;
-                C x_copy[TILE], out_copy[TILE], pull[TILE];
-                double weights[TILE];
+            for (ptrdiff_t first = begin; first < end; first += tile) {
+                ptrdiff_t n = end - first < tile ? end - first : tile;
+                C x_copy[TILE], out_copy[TILE];
+                double t_copy[TILE];
                 const C *row = OP(contiguous)(x, i, first, n, x_copy);
                 C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
                 if (of->target) {
-                    target_weights(of->target, i, first, n, weights, NULL);
-                    for (int j = 0; j < n; j++)
-                        pull[j] = (C)(weights[j] * of->scale[i]);
-                    OP(gradient_part)(row, n, &factors, pull, 0, result);
+                    struct row_target part = part_of_target(of->target, i, first, n, alike, t_copy);
+                    OP(gradient_part)(row, n, &factors, &part, of->scale[i], in_place && out.stream, result);
                 } else
-                    OP(gradient_part)(row, n, &factors, NULL, 0, result);
+                    OP(gradient_part)(row, n, &factors, NULL, 0, 0, result);
                 if (!in_place)
-                    for (int j = 0; j < n; j++)
+                    for (ptrdiff_t j = 0; j < n; j++)
                         write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
             }
     }
@@ -299,16 +311,18 @@ static void OP(gradient_rows)(struct source x, struct sink out, const struct cla
                               const struct OP(shares) *shares, const double *slope, const double *scale)
 {
     int i = first, n_across = 0;
-    if (OP(keeps)(pairs, n_classes) && !target && out.step == sizeof(C) && out.element == OP(ELEMENT))
+    double weights[OP(FEW) * LANES], lowest[LANES];
+    if (OP(keeps)(pairs, n_classes) && out.step == sizeof(C) && out.element == OP(ELEMENT))
         for (; i + LANES <= n_rows; i += LANES) {
             struct source group = x;
             group.rows += i;
             struct OP(factors) factors = OP(factors_of_rows)(shares, i);
             int kept = pairs->is_kept[i / 8] && shares->plain[i / 8] && shares->plain[i / 8 + LANES / 8 - 1];
-            if (kept)
-                OP(gradient_few)(group, out.rows + i, n_classes, (const C *)(const void *)pairs->kept + i * n_classes, &factors);
-            else
-                OP(gradient_few)(group, out.rows + i, n_classes, NULL, &factors);
+            const C *exponentials = (const C *)(const void *)pairs->kept + i * n_classes;
+            if (target)
+                OP(weights_few)(target, i, LANES, n_classes, weights, lowest);
+            OP(gradient_few)(group, out.rows + i, n_classes, kept ? exponentials : NULL, &factors, target ? weights : NULL,
+                             scale + i);
         }
     else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
         i = n_across = n_rows / LANES * LANES;
