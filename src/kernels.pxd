@@ -103,6 +103,7 @@ cdef extern from "rows.h" nogil:
                           soft_sums *) noexcept nogil
         void (*gradient)(source, sink, const class_target *, const codes *, int, ptrdiff_t, const pairs *, const double *,
                          const double *) noexcept nogil
+        void (*hessian)(source, sink, int, ptrdiff_t, const pairs *, const double *, const double *) noexcept nogil
         void (*elements)(source, sink, sink, const class_target *, double, const double *, int, ptrdiff_t, const pairs *,
                          const double *, const double *, const double *) noexcept nogil
         void (*log_softmax)(source, sink, int, ptrdiff_t, const pairs *) noexcept nogil

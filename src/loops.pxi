@@ -299,8 +299,12 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         return
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
-        fill_rows(&j.hess, first, n, hess_rows)
-        KERNELS.elements(x, none, hess, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature, scale)
+        hess.between = fill_rows(&j.hess, first, n, hess_rows)
+        if j.gamma == 0 and j.z == 0:
+            KERNELS.hessian(x, hess, n, j.n_classes, &row_pairs, sums.slope, scale)
+        else:
+            KERNELS.elements(x, none, hess, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope, sums.curvature,
+                             scale)
         finish_derivative(j, n, &hess, sums.loss, undefined, &t)
     if j.grad.data == NULL:
         return

@@ -333,6 +333,12 @@ static void gradient(struct source x, struct sink out, const struct class_target
     (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, slope, scale);
 }
 
+static void hessian(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
+                    const double *slope, const double *scale)
+{
+    (x.element == F64 ? hessian_f64 : hessian_f32)(x, out, n_rows, n_classes, pairs, slope, scale);
+}
+
 static void range(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum, struct range *range)
 {
     (x.element == F64 ? range_f64 : range_f32)(x, n_rows, n_classes, sum, range);
@@ -544,7 +550,7 @@ static void elementary(int function, const double *x, ptrdiff_t n, double *out)
 
 const struct kernels TABLE(KERNELS) = {
     .name = TEXT(KERNELS), .gather = gather, .pair = pair, .pair_binary = pair_binary, .logsumexp = logsumexp, .target_loss = target_loss,
-    .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .elements = elements,
+    .focal = focal, .soft_loss = soft_loss, .gradient = gradient, .hessian = hessian, .elements = elements,
     .log_softmax = log_softmax, .binary = binary, .bernoulli = bernoulli, .read = read_f64, .derivative = derivative,
     .proba_loss = proba_loss, .proba_gradient = proba_gradient, .range = range, .minus_log = minus_log, .codes = codes,
     .extremes = extremes, .finish = finish, .elementary = elementary};

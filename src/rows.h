@@ -124,6 +124,10 @@ struct kernels {
     void (*gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes, int n_rows,
                      ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale);
 
+    /* out_c = scale * slope * softmax_c * (1 - softmax_c): the diagonal of the Hessian, whatever the target. */
+    void (*hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
+                    const double *slope, const double *scale);
+
     /* Gradient and diagonal of the Hessian with a focal factor; the rows of either may be NULL. z: the weight of
      * logsumexp^2, whose 2 z logsumexp is already in the slope. */
     void (*elements)(struct source x, struct sink grad, struct sink hess, const struct class_target *target, double gamma,

@@ -114,6 +114,16 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_
     OP(unpack_few)(tile, out, n_classes);
 }
 
+/* scale times the weights of n <= LANES classes from j. */
+INLINE V OP(pull_of)(const struct row_target *target, ptrdiff_t j, int n, double scale)
+{
+    double pull[LANES] = {0};
+    f64x8 given;
+    for (int h = 0; h < n; h += 8)
+        store_f64(pull + h, mul_f64(weights_of(target, j + h, at_most_8(n - h), &given), set_f64(scale)));
+    return OP(narrow)(pull);
+}
+
 /* n classes of one row; the target, where not NULL, is subtracted. stream: past the caches. */
 INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const struct row_target *target,
                               double scale, int stream, C *result)
@@ -125,13 +135,10 @@ INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors
         if (stream && part > LANES - after)
             part = LANES - after;                 /* up to where the stream can begin */
         V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 0), value = OP(share)(x, factors);
-        if (target) {
-            double pull[LANES] = {0};
-            f64x8 given;
-            for (int h = 0; h < part; h += 8)
-                store_f64(pull + h, mul_f64(weights_of(target, j + h, at_most_8((int)part - h), &given), set_f64(scale)));
-            value = OP(sub)(value, OP(narrow)(pull));
-        }
+        if (target && part == LANES)
+            value = OP(sub)(value, OP(pull_of)(target, j, LANES, scale));
+        else if (target)
+            value = OP(sub)(value, OP(pull_of)(target, j, (int)part, scale));
         if (part < LANES)
             OP(store_part)(result + j, (int)part, value);
         else if (stream)
@@ -295,7 +302,7 @@ static void OP(gradient_segment)(void *context, int s)
                 C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
                 if (of->target) {
                     struct row_target part = part_of_target(of->target, i, first, n, alike, t_copy);
-                    OP(gradient_part)(row, n, &factors, &part, of->scale[i], in_place && out.stream, result);
+                    OP(gradient_part)(row, n, &factors, &part, of->scale[i], 0, result);
                 } else
                     OP(gradient_part)(row, n, &factors, NULL, 0, 0, result);
                 if (!in_place)
@@ -358,5 +365,79 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
             rows[i] = (char *)stage + (i - first) * bytes;
         OP(gradient_rows)(x, staged, target, codes, first, stop, n_classes, pairs, &shares, slope, scale);
         OP(stream_all)((C *)(void *)out.rows[first], stage, (stop - first) * n_classes);
+    }
+}
+
+/* What a row's curvature takes: the shares with and without slope and scale, and the largest logit with its result. */
+struct OP(bend) {
+    struct OP(factors) slope, plain;
+    V m, of_largest;
+};
+
+/* slope p (1 - p) for all but the largest class: p is at most 1/2, and nothing cancels. */
+INLINE V OP(curvature)(V x, const struct OP(bend) *of)
+{
+    V p = OP(share)(x, &of->plain), slope = OP(share)(x, &of->slope);
+    return OP(choose)(OP(equal)(x, of->m), of->of_largest, OP(fnma)(slope, p, slope));
+}
+
+static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
+                        const double *slope, const double *scale)
+{
+    struct OP(shares) shares, plain;
+    double of_largest[BLOCK], ones[BLOCK];
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low), zero = set_f64(0);
+        f64x8 e = load_part_f64(pairs->e + i, n, 1), sum = load_part_f64(pairs->sum + i, n, 0);
+        f64x8 p = mul_f64(e, inverse), q = mul_f64(sum, inverse), product = mul_f64(p, q);
+        /* What rounding took from p, q and p q, and twice from the inverse. */
+        f64x8 p_low = fma_f64(e, inverse, sub_f64(zero, p)), q_low = fma_f64(sum, inverse, sub_f64(zero, q));
+        f64x8 missing = fnma_f64(inverse, low, fnma_f64(inverse, total, set_f64(1)));
+        f64x8 rest = fma_f64(product, add_f64(missing, missing), fma_f64(p, q, sub_f64(zero, product)));
+        rest = fma_f64(p, q_low, fma_f64(p_low, q, rest));
+        f64x8 factor = mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0));
+        store_part_f64(of_largest + i, n, mul_f64(add_f64(product, rest), factor));
+        store_part_f64(ones + i, n, set_f64(1));
+    }
+    if (n_classes == 2) {                         /* p (1 - p) of both */
+        for (int i = 0; i < n_rows; i++)
+            for (int c = 0; c < 2; c++)
+                write_element(out.rows[i] + c * out.step, out.element, (C)of_largest[i]);
+        return;
+    }
+    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
+    OP(softmax_rows)(pairs, n_rows, ones, ones, &plain);
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), i = 0;
+    int together = in_place || (out.between == sizeof(C) && out.element == OP(ELEMENT));
+    for (; n_classes <= OP(FEW) && together && i + LANES <= n_rows; i += LANES) {
+        struct source group = x;
+        struct sink group_out = out;
+        struct OP(bend) of = {OP(factors_of_rows)(&shares, i), OP(factors_of_rows)(&plain, i), OP(narrow)(pairs->m + i),
+                              OP(narrow)(of_largest + i)};
+        C tile[OP(FEW) * LANES];
+        group.rows += i;
+        group_out.rows += i;
+        OP(pack_tile)(group, n_classes, tile);
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            OP(store)(tile + j * LANES, OP(curvature)(OP(load)(tile + j * LANES), &of));
+        OP(unpack_tile)(tile, group_out, n_classes);
+    }
+    const ptrdiff_t tile = in_place && OP(direct)(x) ? n_classes : TILE;
+    for (; i < n_rows; i++) {
+        struct OP(bend) of = {OP(factors_of_row)(&shares, i), OP(factors_of_row)(&plain, i), OP(set)((C)pairs->m[i]),
+                              OP(set)((C)of_largest[i])};
+        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
+            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile, j = 0;
+            C x_copy[TILE], out_copy[TILE];
+            const C *row = OP(contiguous)(x, i, first, n, x_copy);
+            C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
+            for (; j + LANES <= n; j += LANES)
+                OP(store)(result + j, OP(curvature)(OP(load)(row + j), &of));
+            if (j < n)
+                OP(store_part)(result + j, (int)(n - j), OP(curvature)(OP(load_part)(row + j, (int)(n - j), 0), &of));
+            for (j = 0; !in_place && j < n; j++)
+                write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
+        }
     }
 }

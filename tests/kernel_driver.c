@@ -73,6 +73,10 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 fwrite(values, sizeof values, 1, stdout);
                 fwrite(results[i], row_bytes, 1, stdout);
             }
+        kernels->hessian(x, out_rows, n, n_classes, &pairs, ones, scale);
+        for (int i = 0; i < n; i++)
+            if (pairs.sum[i] / pairs.e[i] < INFINITY)
+                fwrite(results[i], row_bytes, 1, stdout);
         for (int logs = 0; logs < 2; logs++)
             for (int coded = 0; coded < 2; coded++) {
                 const struct class_target *given = coded ? NULL : &target;

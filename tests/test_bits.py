@@ -160,6 +160,8 @@ def family_results(dtype, layout=np.ascontiguousarray, n_threads=1):
         parts += cross_entropy(a, t, return_hess=True, focal_gamma=0.7, **options)
         parts += cross_entropy(a, y, return_hess=True, focal_gamma=1.5, ignore_index=1, **options)
         parts += kl_divergence(a, t, return_grad=True, **options)
+        parts += cross_entropy(a, y, return_hess=True, **options)
+        parts += cross_entropy(a, t, return_hess=True, **options)
         for target in (y, t):
             parts += categorical_cross_entropy(q, target, eps=1e-7, return_grad=True, **options)
             parts += categorical_cross_entropy(q, target, label_smoothing=0.1, return_grad=True, **options)

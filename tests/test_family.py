@@ -10,7 +10,7 @@ import scipy.sparse
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import Wide, ulps
+from oracles import ROW_KINDS, Wide, rows_of, ulps
 
 import xentc
 from xentc import (
@@ -225,6 +225,27 @@ def test_normalized_and_clipped_gradients(k, dtype, eps, rng):
             spacing = np.spacing(np.maximum(pull, shift)[finite].astype(dtype))
             # The sum of the row is a plain one.
             assert (np.abs(grad - (shift - pull))[finite] <= (4 if dtype == np.float32 else 16) * spacing).all()
+
+
+@pytest.mark.parametrize("k", [2, 64, 65, 500])
+@pytest.mark.parametrize("kind", ROW_KINDS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_hessian_against_extended_precision(k, kind, dtype, rng):
+    x, y = rows_of(kind, 100, k, dtype)
+    rows, top = np.arange(len(x)), x.argmax(axis=1)
+    with np.errstate(over="ignore"):
+        e = np.exp(x.astype(Wide) - x.max(axis=1, keepdims=True))
+    rest = e.copy()
+    rest[rows, top] = 0
+    r = rest.sum(axis=1)
+    p = e / (1 + r)[:, None]
+    q = 1 - p
+    q[rows, top] = r / (1 + r)
+    t = rng.dirichlet(np.ones(k), len(x)).astype(dtype)
+    w = np.round(rng.uniform(0.25, 3, k), 2)
+    for target, options, mass in ((y, {}, 1), (t, {"class_weight": w}, (t.astype(Wide) * w).sum(axis=1, keepdims=True))):
+        hess = cross_entropy(x, target, reduction="none", return_hess=True, **options)[2]
+        assert ulps(hess, mass * p * q).max() <= 4 + bool(options)
 
 
 def test_keras_form_of_the_categorical_loss(rng):
