@@ -114,7 +114,9 @@ INLINE void OP(slopes_part)(const C *row, const struct row_target *target, ptrdi
         if (stream && part > LANES - after)
             part = LANES - after;                 /* up to where the stream can begin */
         f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
-        for (int h = 0; 8 * h < part; h++)
+        for (int h = 0; 8 * h < LANES && part == LANES; h++)
+            a[h] = weights_of(target, j + 8 * h, 8, &given);
+        for (int h = 0; 8 * h < part && part < LANES; h++)
             a[h] = weights_of(target, j + 8 * h, at_most_8((int)part - 8 * h), &given);
         V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 1);
         V value = OP(proba_slopes)(x, a, kind, clip, shift, divisor, scale);

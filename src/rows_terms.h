@@ -30,8 +30,11 @@ static void target_weights(const struct class_target *target, int i, ptrdiff_t f
             store_part_f64(out + j, part, mul_f64(w, share));
         }
     } else {
-        for (int j = 0; j < n; j++)
-            out[j] = weight[j * step] * target->uniform;
+        for (int j = 0; j < n; j += 8) {
+            int part = at_most_8(n - j);
+            f64x8 w = step ? load_part_f64(weight + j, part, 0) : set_f64(*weight);
+            store_part_f64(out + j, part, mul_f64(w, set_f64(target->uniform)));
+        }
         const int64_t stop = target->start[i + 1];
         for (int64_t entry = first_entry(target, i, first); entry < stop && target->index[entry] < first + n; entry++) {
             ptrdiff_t j = target->index[entry] - first;
