@@ -477,14 +477,20 @@ static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_
     const f64x8 zero = set_f64(0), one = set_f64(1), least = set_f64(eps), most = set_f64(1 - eps);
     for (ptrdiff_t i = 0; i < n_all; i += 8) {
         int n = n_all - i < 8 ? (int)(n_all - i) : 8;
-        f64x8 x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero;
+        f64x8 x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero, result;
         if (code) {
             i64x8 of_0 = code_is(code + i, n, 0);
             f64x8 other_low, other = two_sum(one, sub_f64(zero, x), &other_low);
             x = choose_f64(of_0, other, x);
             x_low = choose_f64(of_0, other_low, zero);
         }
-        store_part_f64(out + i, n, cost(x, x_low));
+        if (eps < 0x1p-1000)
+            result = cost(x, x_low);
+        else if (code)                            /* x_low / x: where it counts, x is almost 1 */
+            result = sub_f64(zero, fma_f64(x_low, sub_f64(set_f64(2), x), log_f64(x)));
+        else
+            result = sub_f64(zero, log_f64(x));
+        store_part_f64(out + i, n, result);
     }
 }
 
