@@ -12,7 +12,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport INFINITY, NAN, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -310,7 +310,7 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
 
 
 def elementary(int function, double[::1] x, double[::1] out):
-    """exp, expm1, log, log1p, log (function 0 to 4) of src/vmath.h, or its float32 exp and log (5, 6), element by element."""
+    """exp, expm1, log, log1p, short log (function 0 to 4) of src/vmath.h, or its float32 exp and log (5, 6), by element."""
     if x.shape[0]:
         KERNELS.elementary(function, &x[0], x.shape[0], &out[0])
 

@@ -113,6 +113,29 @@ def test_segments_of_long_rows(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", GOLDEN)
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 100, 1000, 30_000])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_gradients_past_the_caches(dtype, n_classes, order):
+    """From 32 MB on derivatives are not written through the caches: the bits are those of small pieces, wherever they begin."""
+    size = np.dtype(dtype).itemsize
+    n = 34_000_000 // size // n_classes
+    x = np.asarray(mixed(n * n_classes, 9).reshape(n, n_classes) * 10, dtype, order=order)
+    y = np.arange(n) % n_classes
+    place = np.empty(n * n_classes + 1, dtype)[1:]
+    out = place.reshape((n, n_classes), order=order)
+    cross_entropy(x, y, reduction="sum", return_grad=True, out_grad=out, n_threads=2)
+    pieces = [cross_entropy(a, b, reduction="sum", return_grad=True)[1]
+              for a, b in zip(np.array_split(x, 5), np.array_split(y, 5), strict=True)]
+    assert np.concatenate(pieces).tobytes() == np.ascontiguousarray(out).tobytes()
+    np.add(np.abs(x), 1, out=x)
+    x /= x.sum(axis=1, keepdims=True)
+    categorical_cross_entropy(x, y, reduction="sum", return_grad=True, out_grad=out, n_threads=2)
+    pieces = [categorical_cross_entropy(a, b, reduction="sum", return_grad=True)[1]
+              for a, b in zip(np.array_split(x, 5), np.array_split(y, 5), strict=True)]
+    assert np.concatenate(pieces).tobytes() == np.ascontiguousarray(out).tobytes()
+
+
+@pytest.mark.parametrize("dtype", GOLDEN)
 @pytest.mark.parametrize("pieces", [2, 7, 100])
 def test_chunks_merged_in_any_order(dtype, pieces):
     for x, y in inputs(dtype):

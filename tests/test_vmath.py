@@ -23,7 +23,7 @@ CASES = [
     ("log1p below 0", LOG1P, -RNG.uniform(0, 1, N), np.log1p, 2.0**-53, 1.4),
     ("short log", SHORT_LOG, 10.0 ** RNG.uniform(-300, 300, N), np.log, 2.0**-53, 1.5),
     ("short log near 1", SHORT_LOG, 1 + RNG.uniform(-0.5, 1, N), np.log, 2.0**-53, 1.5),
-    ("log of float32", LOG_FLOAT32, (10.0 ** RNG.uniform(-37, 38, N)).astype(np.float32).astype(float), np.log, 2.0**-24, 1.4),
+    ("log of float32", LOG_FLOAT32, np.float32(10.0 ** RNG.uniform(-37, 38, N)).astype(float), np.log, 2.0**-24, 1.4),
     ("log of float32 near 1", LOG_FLOAT32, RNG.uniform(0.5, 2, N).astype(np.float32).astype(float), np.log, 2.0**-24, 1.4),
     ("exp of float32", EXP_FLOAT32, RNG.uniform(-87, 88, N).astype(np.float32).astype(float), np.exp, 2.0**-24, 1.7),
 ]
