@@ -116,7 +116,7 @@ def test_segments_of_long_rows(dtype, shape):
 @pytest.mark.parametrize("n_classes", [2, 3, 10, 100, 1000, 30_000])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_gradients_past_the_caches(dtype, n_classes, order):
-    """From 32 MB on derivatives are not written through the caches: the bits are those of small pieces, wherever they begin."""
+    """From 32 MB on derivatives are written past the caches: the bits are those of small pieces, wherever they begin."""
     size = np.dtype(dtype).itemsize
     n = 34_000_000 // size // n_classes
     x = np.asarray(mixed(n * n_classes, 9).reshape(n, n_classes) * 10, dtype, order=order)

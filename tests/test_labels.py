@@ -262,7 +262,7 @@ def test_labels_written_while_they_are_read(kind):
                 assert np.isfinite(log_loss(y, p))
             except ValueError as error:
                 told = str(error)                 # either outcome is right
-                assert "written to while log_loss read it" in told or "number of classes" in told  # noqa: PT017 - see above
+                assert "written to while log_loss read it" in told or "number of classes" in told
     finally:
         stop.set()
         writer.join()
