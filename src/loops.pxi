@@ -518,8 +518,8 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop
     cdef team all_threads = [run_parts, n_threads]
-    if 1 < n_threads and n_blocks < 4 * n_threads and j.n_classes > SEGMENT and not xentc_forked():
-        # Blocks one by one, by all threads.
+    if n_blocks < 4 * n_threads and n_blocks % n_threads != 0 and j.n_classes > SEGMENT and not xentc_forked():
+        # Too few blocks to share: one by one, by all threads.
         j.team, n_threads = &all_threads, 1
     cdef int t
     if xentc_forked() or n_threads > n_blocks:

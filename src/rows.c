@@ -93,11 +93,13 @@ struct lines {
     ptrdiff_t step;
 };
 
-/* The segments of a row, whole tiles each but the last. */
+/* The segments of a row, as equal as whole tiles can be. */
 INLINE ptrdiff_t segment_length(ptrdiff_t n_classes)
 {
-    ptrdiff_t length = ((n_classes - 1) / MOST_SEGMENTS / TILE + 1) * TILE;
-    return n_classes <= SEGMENT ? n_classes : length < SEGMENT ? SEGMENT : length;
+    if (n_classes <= SEGMENT)
+        return n_classes;
+    ptrdiff_t n = (n_classes - 1) / SEGMENT + 1, length = (n_classes - 1) / (n < MOST_SEGMENTS ? n : MOST_SEGMENTS) + 1;
+    return ((length - 1) / TILE + 1) * TILE;
 }
 
 /* part(context, i) for the segments i of rows: a context begins with a struct segments. */
