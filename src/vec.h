@@ -133,8 +133,14 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
 /* The operations of one element type: T is f64 or f32, C its C type, V and I its vector and the integer vector. */
 #define DEFINE_VECTOR(T, C, V, I, IC)                                                                              \
     INLINE V set_##T(C a) { V v; EACH_REGISTER v.r[i] = a - (T##_register){0}; return v; }                         \
-    INLINE V load_##T(const C *p) { V v; memcpy(&v, p, sizeof v); return v; }                                      \
-    INLINE void store_##T(C *p, V v) { memcpy(p, &v, sizeof v); }                                                  \
+    /* Register by register: a copy of the whole in smaller pieces would stall the loads behind it. */             \
+    INLINE V load_##T(const C *p)                                                                                  \
+    {                                                                                                              \
+        V v;                                                                                                       \
+        EACH_REGISTER memcpy(&v.r[i], (const char *)p + WIDTH * i, WIDTH);                                         \
+        return v;                                                                                                  \
+    }                                                                                                              \
+    INLINE void store_##T(C *p, V v) { EACH_REGISTER memcpy((char *)p + WIDTH * i, &v.r[i], WIDTH); }              \
     INLINE V add_##T(V a, V b) { EACH_REGISTER a.r[i] += b.r[i]; return a; }                                       \
     INLINE V sub_##T(V a, V b) { EACH_REGISTER a.r[i] -= b.r[i]; return a; }                                       \
     INLINE V mul_##T(V a, V b) { EACH_REGISTER a.r[i] *= b.r[i]; return a; }                                       \
@@ -145,8 +151,8 @@ INLINE f32_register FMA_f32(f32_register a, f32_register b, f32_register c)
     INLINE V min_##T(V a, V b) { EACH_REGISTER a.r[i] = MIN_##T(a.r[i], b.r[i]); return a; }                       \
     INLINE I less_##T(V a, V b) { I m; EACH_REGISTER m.r[i] = a.r[i] < b.r[i]; return m; }                         \
     INLINE I equal_##T(V a, V b) { I m; EACH_REGISTER m.r[i] = a.r[i] == b.r[i]; return m; }                       \
-    INLINE I bits_##T(V a) { I b; memcpy(&b, &a, sizeof b); return b; }                                            \
-    INLINE V from_bits_##T(I b) { V a; memcpy(&a, &b, sizeof a); return a; }                                       \
+    INLINE I bits_##T(V a) { I b; EACH_REGISTER b.r[i] = (__typeof__(b.r[0]))a.r[i]; return b; }                   \
+    INLINE V from_bits_##T(I b) { V a; EACH_REGISTER a.r[i] = (T##_register)b.r[i]; return a; }                    \
     INLINE I shift_left_##T(I a, int n) { EACH_REGISTER a.r[i] = a.r[i] << n; return a; }                          \
     /* mask ? a : b */                                                                                             \
     INLINE V choose_##T(I m, V a, V b)                                                                             \
@@ -267,7 +273,7 @@ INLINE int all_equal_f64(f64x8 a, f64x8 b)
 INLINE int any_f32(i32x16 mask)
 {
     i64x8 same;
-    memcpy(&same, &mask, sizeof same);
+    EACH_REGISTER same.r[i] = (i64_register)mask.r[i];
     return any_f64(same);
 }
 
@@ -280,25 +286,27 @@ INLINE f64x8 load_pieces(const char *a, const char *b, const char *c, const char
     z = _mm512_insertf64x2(z, _mm_loadu_pd((const double *)(const void *)b), 1);
     z = _mm512_insertf64x2(z, _mm_loadu_pd((const double *)(const void *)c), 2);
     v.r[0] = (f64_register)_mm512_insertf64x2(z, _mm_loadu_pd((const double *)(const void *)d), 3);
+#elif WIDTH == 32
+    const char *places[4] = {a, b, c, d};
+    EACH_REGISTER v.r[i] = (f64_register)_mm256_insertf128_pd(
+        _mm256_castpd128_pd256(_mm_loadu_pd((const double *)(const void *)places[2 * i])),
+        _mm_loadu_pd((const double *)(const void *)places[2 * i + 1]), 1);
 #else
-    memcpy((char *)&v, a, 16);
-    memcpy((char *)&v + 16, b, 16);
-    memcpy((char *)&v + 32, c, 16);
-    memcpy((char *)&v + 48, d, 16);
+    const char *places[4] = {a, b, c, d};
+    EACH_REGISTER memcpy(&v.r[i], places[i], 16);
 #endif
     return v;
 }
 
 INLINE void store_pieces(f64x8 v, char *a, char *b, char *c, char *d)
 {
-    memcpy(a, (char *)&v, 16);
-    memcpy(b, (char *)&v + 16, 16);
-    memcpy(c, (char *)&v + 32, 16);
-    memcpy(d, (char *)&v + 48, 16);
+    char *places[4] = {a, b, c, d};
+    for (int i = 0; i < 4; i++)
+        memcpy(places[i], (char *)&v + 16 * i, 16);
 }
 
-INLINE f64x8 as_f64(f32x16 a) { f64x8 v; memcpy(&v, &a, sizeof v); return v; }
-INLINE f32x16 as_f32(f64x8 a) { f32x16 v; memcpy(&v, &a, sizeof v); return v; }
+INLINE f64x8 as_f64(f32x16 a) { f64x8 v; EACH_REGISTER v.r[i] = (f64_register)a.r[i]; return v; }
+INLINE f32x16 as_f32(f64x8 a) { f32x16 v; EACH_REGISTER v.r[i] = (f32_register)a.r[i]; return v; }
 INLINE f64x8 low_f64(f64x8 a, f64x8 b) { EACH_REGISTER a.r[i] = LOW_f64(a.r[i], b.r[i]); return a; }
 INLINE f64x8 high_f64(f64x8 a, f64x8 b) { EACH_REGISTER a.r[i] = HIGH_f64(a.r[i], b.r[i]); return a; }
 INLINE f32x16 low_f32(f32x16 a, f32x16 b) { EACH_REGISTER a.r[i] = LOW_f32(a.r[i], b.r[i]); return a; }
