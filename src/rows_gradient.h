@@ -350,7 +350,8 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
         return;
     }
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
-    if (!out.stream || bytes * LANES > STAGE || out.between != bytes || out.element != OP(ELEMENT)) {
+    int follow = out.step == sizeof(C) && out.between == bytes && out.element == OP(ELEMENT);
+    if (!out.stream || bytes * LANES > STAGE || !follow) {
         OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
         return;
     }

@@ -113,16 +113,19 @@ def test_segments_of_long_rows(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", GOLDEN)
-@pytest.mark.parametrize("n_classes", [2, 3, 10, 100, 1000, 30_000])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_gradients_past_the_caches(dtype, n_classes, order):
+@pytest.mark.parametrize("n_classes", [2, 3, 10, 100, 30_000])
+@pytest.mark.parametrize("layout", ["C", "F", "classes reversed"])
+def test_gradients_past_the_caches(dtype, n_classes, layout):
     """From 32 MB on derivatives are written past the caches: the bits are those of small pieces, wherever they begin."""
     size = np.dtype(dtype).itemsize
     n = 34_000_000 // size // n_classes
+    order = "F" if layout == "F" else "C"
     x = np.asarray(mixed(n * n_classes, 9).reshape(n, n_classes) * 10, dtype, order=order)
     y = np.arange(n) % n_classes
     place = np.empty(n * n_classes + 1, dtype)[1:]
     out = place.reshape((n, n_classes), order=order)
+    if layout == "classes reversed":
+        out = out[:, ::-1]
     cross_entropy(x, y, reduction="sum", return_grad=True, out_grad=out, n_threads=2)
     pieces = [cross_entropy(a, b, reduction="sum", return_grad=True)[1]
               for a, b in zip(np.array_split(x, 5), np.array_split(y, 5), strict=True)]
