@@ -33,9 +33,7 @@ enum {
 #define LEAST_FRACTION_f32 0x1p-126
 #define MOST_FRACTION_f32 0x1p-24
 
-struct wide {
-    f64x8 high, low;
-};
+#include "rows_sums.h"
 
 INLINE int at_most_8(int n)
 {
@@ -46,45 +44,6 @@ INLINE int at_most_8(int n)
 INLINE f64x8 nearest_exponent(f64x8 x)
 {
     return sub_f64(add_f64(mul_f64(x, set_f64(LOG2E)), set_f64(MAGIC_f64)), set_f64(MAGIC_f64));
-}
-
-INLINE void accumulate_f64(f64x8 *sum, f64x8 *low, f64x8 term)
-{
-    f64x8 error;
-    *sum = two_sum(*sum, term, &error);
-    *low = add_f64(*low, error);
-}
-
-/* The same for a sum of terms >= 0, in half the operations: where the term is larger, its last bit can be lost, but then the
- * sum doubles, so all that is ever lost stays below two ulps of it, and it is rare. */
-INLINE void add_terms_f64(f64x8 *sum, f64x8 *low, f64x8 term)
-{
-    f64x8 error;
-    *sum = fast_two_sum(*sum, term, &error);
-    *low = add_f64(*low, error);
-}
-
-/* float32 terms need no low part: float64 is wide enough. */
-INLINE void add_terms_f32(f64x8 *sum, f64x8 *low, f32x16 term)
-{
-    (void)low;
-    sum[0] = add_f64(sum[0], widen_f32(term, 0));
-    sum[1] = add_f64(sum[1], widen_f32(term, 1));
-}
-
-struct lane_sum {
-    f64x8 max_x, max_e;
-    struct wide sum;
-};
-
-/* Of two lanes of a row, each the sum of its terms but the largest: the smaller of the two largest enters. */
-INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
-{
-    accumulate_f64(&a->sum.high, &a->sum.low, b->sum.high);
-    a->sum.low = add_f64(a->sum.low, b->sum.low);
-    accumulate_f64(&a->sum.high, &a->sum.low, min_f64(a->max_e, b->max_e));
-    a->max_e = max_f64(a->max_e, b->max_e);
-    a->max_x = max_f64(a->max_x, b->max_x);
 }
 
 /* Cache lines, `step` bytes apart. */
@@ -174,84 +133,17 @@ INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
     return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
 }
 
-/* The target of one row: n of its classes, their class weights, one each or eight alike with a step of 0, and smoothing. */
-struct row_target {
-    const void *t;
-    int single;                                   /* t is float32, else float64 */
-    f64x8 keep, uniform;
-    const double *class_weight;
-    int class_weight_step;
-};
-
-/* The weights a of n <= 8 classes from j; given: what they are without class weights and smoothing. */
-INLINE f64x8 weights_of(const struct row_target *target, ptrdiff_t j, int n, f64x8 *given)
-{
-    *given = load_as_f64(target->t, j, target->single, n);
-    f64x8 w = load_part_f64(target->class_weight + j * target->class_weight_step, n, 0);
-    return mul_f64(w, fma_f64(target->keep, *given, target->uniform));
-}
-
-/* The part [first, first + n) of a row's target: where it lies, else copied or, of entries, made in `copy`. alike: the class
- * weight of all classes, eight times. And whether the part can be the whole row. */
-static struct row_target part_of_target(const struct class_target *target, int i, ptrdiff_t first, ptrdiff_t n,
-                                        const double *alike, double *copy);
-static int is_direct(const struct class_target *target);
-
-/* The weights a_c of the classes [first, first + n) of row i; lowest, where given, takes in the elements of a dense target. */
-static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest);
-
-#define T f64
-#define C double
-#define V f64x8
-#include "rows_body.h"
-#undef T
-#undef C
-#undef V
-#define T f32
-#define C float
-#define V f32x16
-#include "rows_body.h"
-#undef T
-#undef C
-#undef V
-
-static struct row_target part_of_target(const struct class_target *target, int i, ptrdiff_t first, ptrdiff_t n,
-                                        const double *alike, double *copy)
-{
-    static const double ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
-    if (!target->source.rows) {
-        target_weights(target, i, first, (int)n, copy, NULL);
-        return (struct row_target){copy, 0, set_f64(1), set_f64(0), ones, 0};
-    }
-    int single = direct_f32(target->source), step = target->class_weight_step;
-    const void *t = target->source.rows[i] + first * (ptrdiff_t)sizeof(float);
-    return (struct row_target){single ? t : contiguous_f64(target->source, i, first, n, copy), single, set_f64(target->keep),
-                               set_f64(target->uniform), step ? target->class_weight + first * step : alike, step};
-}
-
-static int is_direct(const struct class_target *target)
-{
-    return target->source.rows && (direct_f32(target->source) || direct_f64(target->source));
-}
-
+#define BODY "rows_body.h"
+#include "each_type.h"
+#include "rows_target.h"
 #include "rows_terms.h"
 #include "rows_binary.h"
-#include "rows_soft.h"
-
-#define T f64
-#define C double
-#define V f64x8
-#include "rows_proba.h"
-#undef T
-#undef C
-#undef V
-#define T f32
-#define C float
-#define V f32x16
-#include "rows_proba.h"
-#undef T
-#undef C
-#undef V
+#define BODY "rows_soft.h"
+#include "each_type.h"
+#define BODY "rows_gradient.h"
+#include "each_type.h"
+#define BODY "rows_proba.h"
+#include "each_type.h"
 
 static void gather(struct source x, const int64_t *code, int n_rows, double *out)
 {
@@ -327,6 +219,15 @@ static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, str
 {
     memset(pairs->is_kept, 0, sizeof pairs->is_kept);
     (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
+}
+
+static void soft_loss(struct source x, const struct class_target *target, double gamma, int entropy, int n_rows,
+                      ptrdiff_t n_classes, const struct pairs *pairs, struct soft_sums *sums)
+{
+    if (gamma != 0)
+        focal_soft_loss(x, target, gamma, n_rows, n_classes, pairs, sums);
+    else
+        (x.element == F64 ? soft_loss_f64 : soft_loss_f32)(x, target, entropy, n_rows, n_classes, pairs, sums);
 }
 
 static void gradient(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,

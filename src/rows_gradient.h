@@ -1,4 +1,4 @@
-/* C layer: the kernels that write a derivative class by class. Included by rows_body.h, for one element type. */
+/* C layer: the kernels that write a derivative class by class. Included by rows.c once per type. */
 
 /* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction. Nearly always the exponentials are scaled as in the sums, and may
  * have been kept there. Else the index takes the power of two of the scale over the sum, so that neither factor can underflow
@@ -114,37 +114,46 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_
     OP(unpack_few)(tile, out, n_classes);
 }
 
+/* How many of n values go next: a vector, or up to where a stream can begin, past the caches. And puts them there. */
+INLINE int OP(next_part)(const C *result, ptrdiff_t n, int stream)
+{
+    int room = stream ? LANES - (int)((uintptr_t)result % 64 / sizeof(C)) : LANES;
+    return n < room ? (int)n : room;
+}
+
+INLINE void OP(put)(C *result, int n, V value, int stream)
+{
+    if (n < LANES)
+        OP(store_part)(result, n, value);
+    else if (stream)
+        OP(stream)(result, value);
+    else
+        OP(store)(result, value);
+}
+
 /* scale times the weights of n <= LANES classes from j. */
-INLINE V OP(pull_of)(const struct row_target *target, ptrdiff_t j, int n, double scale)
+INLINE V OP(pull_of)(const struct row_target *target, ptrdiff_t j, int n, int single, int plain, double scale)
 {
     double pull[LANES] = {0};
     f64x8 given;
     for (int h = 0; h < n; h += 8)
-        store_f64(pull + h, mul_f64(weights_of(target, j + h, at_most_8(n - h), &given), set_f64(scale)));
+        store_f64(pull + h, mul_f64(weights_of(target, j + h, at_most_8(n - h), single, plain, &given), set_f64(scale)));
     return OP(narrow)(pull);
 }
 
-/* n classes of one row; the target, where not NULL, is subtracted. stream: past the caches. */
+/* n classes of one row; the target, where not NULL, is subtracted. */
 INLINE void OP(gradient_part)(const C *row, ptrdiff_t n, const struct OP(factors) *factors, const struct row_target *target,
-                              double scale, int stream, C *result)
+                              int single, int plain, double scale, int stream, C *result)
 {
-    ptrdiff_t j = 0, part;
-    for (; j < n; j += part) {
-        ptrdiff_t after = (ptrdiff_t)((uintptr_t)(result + j) % 64 / sizeof(C));
-        part = n - j < LANES ? n - j : LANES;
-        if (stream && part > LANES - after)
-            part = LANES - after;                 /* up to where the stream can begin */
-        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 0), value = OP(share)(x, factors);
+    for (ptrdiff_t j = 0; j < n;) {
+        int part = OP(next_part)(result + j, n - j, stream);
+        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0), value = OP(share)(x, factors);
         if (target && part == LANES)
-            value = OP(sub)(value, OP(pull_of)(target, j, LANES, scale));
+            value = OP(sub)(value, OP(pull_of)(target, j, LANES, single, plain, scale));
         else if (target)
-            value = OP(sub)(value, OP(pull_of)(target, j, (int)part, scale));
-        if (part < LANES)
-            OP(store_part)(result + j, (int)part, value);
-        else if (stream)
-            OP(stream)(result + j, value);
-        else
-            OP(store)(result + j, value);
+            value = OP(sub)(value, OP(pull_of)(target, j, part, single, plain, scale));
+        OP(put)(result + j, part, value, stream);
+        j += part;
     }
 }
 
@@ -279,10 +288,8 @@ static void OP(gradient_segment)(void *context, int s)
     struct sink out = of->out;
     ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
     int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), whole = in_place && OP(direct)(x);
+    int stream = in_place && out.stream;
     const ptrdiff_t tile = whole && of->target && is_direct(of->target) ? end - begin : TILE;
-    double alike[8];
-    if (of->target)
-        store_f64(alike, set_f64(of->target->class_weight[0]));
     if (of->n_across)
         OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
     for (int i = of->first_row; i < of->n_rows; i++) {
@@ -290,9 +297,9 @@ static void OP(gradient_segment)(void *context, int s)
         const C *logits = (const C *)(const void *)(x.rows[i] + begin * x.step);
         C *results = (C *)(void *)(out.rows[i] + begin * out.step);
         if (whole && !of->target && out.stream)
-            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, 1, results);
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, 0, 0, 1, results);
         else if (whole && !of->target)
-            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, 0, results);
+            OP(gradient_part)(logits, end - begin, &factors, NULL, 0, 0, 0, 0, results);
         else
             for (ptrdiff_t first = begin; first < end; first += tile) {
                 ptrdiff_t n = end - first < tile ? end - first : tile;
@@ -300,11 +307,15 @@ static void OP(gradient_segment)(void *context, int s)
                 double t_copy[TILE];
                 const C *row = OP(contiguous)(x, i, first, n, x_copy);
                 C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
-                if (of->target) {
-                    struct row_target part = part_of_target(of->target, i, first, n, alike, t_copy);
-                    OP(gradient_part)(row, n, &factors, &part, of->scale[i], 0, result);
-                } else
-                    OP(gradient_part)(row, n, &factors, NULL, 0, 0, result);
+                struct row_target part;
+                if (of->target)
+                    part = part_of_target(of->target, i, first, n, t_copy);
+                if (!of->target)
+                    OP(gradient_part)(row, n, &factors, NULL, 0, 0, 0, 0, result);
+                else if (part.plain && part.single == (OP(ELEMENT) == F32))
+                    OP(gradient_part)(row, n, &factors, &part, OP(ELEMENT) == F32, 1, of->scale[i], stream, result);
+                else
+                    OP(gradient_part)(row, n, &factors, &part, part.single, 0, of->scale[i], stream, result);
                 if (!in_place)
                     for (ptrdiff_t j = 0; j < n; j++)
                         write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);

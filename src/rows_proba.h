@@ -83,7 +83,7 @@ INLINE void OP(add_proba_vector)(const C *row, const struct row_target *target, 
 {
     f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
     for (int h = 0; 8 * h < n; h++) {
-        a[h] = weights_of(target, j + 8 * h, at_most_8(n - 8 * h), &given);
+        a[h] = weights_of(target, j + 8 * h, at_most_8(n - 8 * h), target->single, 0, &given);
         lanes->lowest = min_f64(given, lanes->lowest);
     }
     OP(add_costs)(n == LANES ? OP(load)(row + j) : OP(load_part)(row + j, n, 1), a, kind, clip, divisor, lanes);
@@ -108,24 +108,16 @@ INLINE void OP(slopes_part)(const C *row, const struct row_target *target, ptrdi
                             const struct clip *clip, const f64x8 *shift, const f64x8 *divisor, const f64x8 *scale, int stream,
                             C *result)
 {
-    for (ptrdiff_t j = 0, part; j < n; j += part) {
-        ptrdiff_t after = (ptrdiff_t)((uintptr_t)(result + j) % 64 / sizeof(C));
-        part = n - j < LANES ? n - j : LANES;
-        if (stream && part > LANES - after)
-            part = LANES - after;                 /* up to where the stream can begin */
+    for (ptrdiff_t j = 0; j < n;) {
+        int part = OP(next_part)(result + j, n - j, stream);
         f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
         for (int h = 0; 8 * h < LANES && part == LANES; h++)
-            a[h] = weights_of(target, j + 8 * h, 8, &given);
+            a[h] = weights_of(target, j + 8 * h, 8, target->single, 0, &given);
         for (int h = 0; 8 * h < part && part < LANES; h++)
-            a[h] = weights_of(target, j + 8 * h, at_most_8((int)part - 8 * h), &given);
-        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, (int)part, 1);
-        V value = OP(proba_slopes)(x, a, kind, clip, shift, divisor, scale);
-        if (part < LANES)
-            OP(store_part)(result + j, (int)part, value);
-        else if (stream)
-            OP(stream)(result + j, value);
-        else
-            OP(store)(result + j, value);
+            a[h] = weights_of(target, j + 8 * h, at_most_8(part - 8 * h), target->single, 0, &given);
+        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 1);
+        OP(put)(result + j, part, OP(proba_slopes)(x, a, kind, clip, shift, divisor, scale), stream);
+        j += part;
     }
 }
 
@@ -158,8 +150,7 @@ INLINE void OP(proba_many)(struct source x, const struct class_target *target, e
 {
     const f64x8 zero = set_f64(0);
     struct lane_table losses = {0}, kept = {0};
-    double lowest[8][8], alike[8];
-    store_f64(alike, set_f64(target->class_weight[0]));
+    double lowest[8][8];
     ptrdiff_t tile = OP(direct)(x) && is_direct(target) ? n_classes : TILE;
     for (int k = 0; k < n; k++) {
         struct proba_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
@@ -168,7 +159,7 @@ INLINE void OP(proba_many)(struct source x, const struct class_target *target, e
             ptrdiff_t part = n_classes - from < tile ? n_classes - from : tile;
             C x_copy[TILE];
             double t_copy[TILE];
-            struct row_target part_target = part_of_target(target, first + k, from, part, alike, t_copy);
+            struct row_target part_target = part_of_target(target, first + k, from, part, t_copy);
             const C *row = OP(contiguous)(x, first + k, from, part, x_copy);
             OP(add_proba_part)(row, &part_target, part, kind, clip, divisors, &lanes);
         }
@@ -246,8 +237,7 @@ INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct
                                   ptrdiff_t n_classes, const double *scale)
 {
     int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), i = 0;
-    double alike[8], lowest[LANES];
-    store_f64(alike, set_f64(target->class_weight[0]));
+    double lowest[LANES];
     int together = in_place || (out.between == sizeof(C) && out.element == OP(ELEMENT));
     for (; n_classes <= OP(FEW) && together && i + LANES <= n_rows; i += LANES) {
         struct source group = x;
@@ -266,7 +256,7 @@ INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
             C x_copy[TILE], out_copy[TILE];
             double t_copy[TILE];
-            struct row_target part = part_of_target(target, i, first, n, alike, t_copy);
+            struct row_target part = part_of_target(target, i, first, n, t_copy);
             const C *row = OP(contiguous)(x, i, first, n, x_copy);
             C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
             OP(slopes_part)(row, &part, n, kind, clip, shifts, divisors, scales, in_place && out.stream, result);
@@ -325,5 +315,87 @@ static void OP(scatter)(struct sink out, const int64_t *code, const double *fill
             else
                 OP(store)(row + j, v);
         }
+    }
+}
+
+/* The sums of n rows, of as many rows as lanes, or eight; low and high take in all values. */
+INLINE void OP(range_few)(struct source group, int n, ptrdiff_t n_classes, double *sum, V *low, V *high)
+{
+    C tile[OP(FEW) * LANES];
+    OP(pack_few)(group, n_classes, tile);
+    f64x8 total[LANES / 8];
+    struct lines next = OP(next_group)(group, n_classes);
+    for (int h = 0; h < LANES / 8; h++)
+        total[h] = set_f64(0);
+    for (ptrdiff_t j = 0; j < n_classes; j++) {
+        __builtin_prefetch(next.first + next.step * j);
+        V x = OP(load)(tile + j * LANES);
+        *low = OP(min)(*low, x);
+        *high = OP(max)(*high, x);
+        for (int h = 0; h < LANES / 8; h++)
+            total[h] = add_f64(total[h], WIDEN(x, h));
+    }
+    for (int h = 0; 8 * h < n; h++)
+        store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), total[h]);
+}
+
+INLINE void OP(range_many)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, V *low, V *high)
+{
+    double parts[8][8];
+    V least = *low, most = *high;
+    ptrdiff_t tile = OP(direct)(group) ? n_classes : TILE;
+    for (int i = 0; i < 8; i++) {
+        f64x8 total[LANES / 8];
+        for (int h = 0; h < LANES / 8; h++)
+            total[h] = set_f64(0);
+        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
+            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
+            C copy[TILE];
+            const C *row = OP(contiguous)(group, i, first, n, copy);
+            for (ptrdiff_t j = 0; j < n; j += LANES) {
+                int part = n - j < LANES ? (int)(n - j) : LANES;
+                __builtin_prefetch((const char *)(row + j) + AHEAD);
+                V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
+                V limit = part == LANES ? x : OP(load_part)(row + j, part, row[j]);
+                least = OP(min)(least, limit);
+                most = OP(max)(most, limit);
+                for (int h = 0; h < LANES / 8; h++)
+                    total[h] = add_f64(total[h], WIDEN(x, h));
+            }
+        }
+        store_f64(parts[i], LANES == 8 ? total[0] : add_f64(total[0], total[LANES / 8 - 1]));
+    }
+    *low = least;
+    *high = most;
+    f64x8 lanes[8];
+    transpose_8(parts, lanes);
+    for (int width = 4; width; width /= 2)
+        for (int l = 0; l < width; l++)
+            lanes[l] = add_f64(lanes[l], lanes[l + width]);
+    store_part_f64(sum, n_rows, lanes[0]);
+}
+
+static void OP(range)(struct source x, int n_rows, ptrdiff_t n_classes, double *sum, struct range *range)
+{
+    int few = n_classes <= OP(FEW), size = few ? LANES : 8;
+    V low = OP(set)(INFINITY), high = OP(set)(-INFINITY);
+    for (int first = 0; first < n_rows; first += size) {
+        struct source group = x;
+        const char *rows[LANES];
+        int n = n_rows - first < size ? n_rows - first : size;
+        group.rows += first;
+        if (n < size)
+            OP(fill_group)(&group, n, size, rows);
+        if (few)
+            OP(range_few)(group, n, n_classes, sum + first, &low, &high);
+        else
+            OP(range_many)(group, n, n_classes, sum + first, &low, &high);
+    }
+    C lows[LANES], highs[LANES];
+    OP(store)(lows, low);
+    OP(store)(highs, high);
+    for (int l = 0; l < LANES; l++) {
+        range->lowest = lows[l] < range->lowest ? lows[l] : range->lowest;
+        range->highest = highs[l] > range->highest ? highs[l] : range->highest;
     }
 }

@@ -1,106 +1,144 @@
-/* C layer: the loss of soft targets without a focal factor. Included by rows.c.
+/* C layer: the loss of soft targets without a focal factor, for one element type of logits. Included by rows.c once per type.
  *
- * sum_c a_c (m - x_c + tail) = sum_c a_c (m - x_c) + tail * sum_c a_c with tail = log1p(r): one pass over logits and target,
- * and all terms are >= 0. Class c goes to lane c % 16. float64 sums have low parts; for float32 plain ones are wide enough.
+ * Of many classes, class c goes to lane c % 16; of few, lanes are rows. float64 sums have low parts; for float32 plain ones are
+ * wide enough.
  */
 
-struct soft_lanes {
-    struct wide loss[2], mass[2];
-    f64x8 lowest;
-};
+/* The weights of LANES rows of few classes, of which the first n count: class j of row i at tile[j * LANES + i]. */
+static void OP(weights_few)(const struct class_target *target, int first, int n, ptrdiff_t n_classes, double *tile,
+                            double *lowest)
+{
+    const f64x8 keep = set_f64(target->keep), uniform = set_f64(target->uniform);
+    const double *weight = target->class_weight;
+    const int step = target->class_weight_step;
+    f64x8 least[LANES / 8];
+    for (int h = 0; h < LANES / 8; h++)
+        least[h] = set_f64(INFINITY);
+    if (target->source.rows) {
+        /* float64 or as x is; what is neither becomes float64. */
+        int same = target->source.element == OP(ELEMENT);
+        C given[OP(FEW) * LANES];
+        double wide[LANES / 8][OP(FEW) * 8];
+        struct source group = target->source;
+        const char *rows[LANES];
+        group.rows += first;
+        if (n < LANES)
+            OP(fill_group)(&group, n, LANES, rows);
+        struct lines next = {group.rows[0], 0};
+        if (same) {
+            next = OP(next_group)(group, n_classes);
+            OP(pack_tile)(group, n_classes, given);
+        }
+        for (int h = 0; !same && h < LANES / 8; h++, group.rows += 8)
+            pack_tile_f64(group, n_classes, wide[h]);
+        for (ptrdiff_t j = 0; j < n_classes; j++) {
+            __builtin_prefetch(next.first + next.step * j);
+            for (int h = 0; h < LANES / 8; h++) {
+                f64x8 t = same ? WIDEN(OP(load)(given + j * LANES), h) : load_f64(wide[h] + 8 * j);
+                least[h] = min_f64(t, least[h]);
+                store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * step]), fma_f64(keep, t, uniform)));
+            }
+        }
+    } else {
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            for (int h = 0; h < LANES / 8; h++)
+                store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * step]), uniform));
+        for (int i = 0; i < n; i++)
+            for (int64_t entry = target->start[first + i]; entry < target->start[first + i + 1]; entry++) {
+                ptrdiff_t c = target->index[entry];
+                double value = target->value[entry * target->value_step];
+                tile[c * LANES + i] = weight[c * step] * fma(target->keep, value, target->uniform);
+            }
+    }
+    for (int h = 0; h < LANES / 8; h++)
+        store_f64(lowest + 8 * h, least[h]);
+}
 
-/* What all classes of a row share, and the class weights: one a class, or eight alike with a step of 0. */
-struct soft_row {
-    f64x8 m, keep, uniform;
-    const double *class_weight;
-    int class_weight_step;
-};
-
-/* Terms with a = 0 are left out, even if m - x is infinite. An infinite or undefined sum has any low part. */
-INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide)
+/* The sums of LANES rows of few classes, of which n from `first` count. */
+static void OP(soft_few)(struct source group, const struct class_target *target, int first, int n, ptrdiff_t n_classes,
+                         int entropy, const struct pairs *pairs, struct soft_row_sums *sums)
 {
     const f64x8 zero = set_f64(0);
-    struct wide *loss = &lanes->loss[half], *mass = &lanes->mass[half];
-    f64x8 margin = choose_f64(equal_f64(a, zero), zero, sub_f64(m, x));
-    if (wide) {
-        f64x8 product = mul_f64(a, margin), low = fma_f64(a, margin, sub_f64(zero, product));
-        add_terms_f64(&loss->high, &loss->low, product);
-        loss->low = add_f64(loss->low, low);
-        add_terms_f64(&mass->high, &mass->low, a);
-    } else {
-        loss->high = fma_f64(a, margin, loss->high);
-        mass->high = add_f64(mass->high, a);
+    C logits[OP(FEW) * LANES];
+    double weights[OP(FEW) * LANES], lowest[LANES];
+    struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, {zero, zero}};
+    f64x8 m[LANES / 8];
+    OP(pack_tile)(group, n_classes, logits);
+    OP(weights_few)(target, first, n, n_classes, weights, lowest);
+    for (int h = 0; h < LANES / 8; h++)
+        m[h] = 8 * h < n ? load_part_f64(pairs->m + first + 8 * h, at_most_8(n - 8 * h), 0) : zero;
+    for (ptrdiff_t j = 0; j < n_classes; j++)
+        for (int h = 0; h < LANES / 8; h++)
+            add_soft_terms(&lanes, h, load_f64(weights + j * LANES + 8 * h), m[h], WIDEN(OP(load)(logits + j * LANES), h),
+                           OP(ELEMENT) == F64);
+    for (int h = 0; h < LANES / 8; h++) {
+        struct wide sum = {zero, zero};
+        for (ptrdiff_t j = 0; entropy && j < n_classes; j++)
+            add_entropy(&sum, load_f64(weights + j * LANES + 8 * h), OP(ELEMENT) == F64);
+        sums[h] = (struct soft_row_sums){lanes.loss[h], lanes.mass[h], sum, load_f64(lowest + 8 * h)};
     }
 }
 
-/* n <= 8 classes from j of x and t, which are float32 where `single`, else float64. A t of NULL is 1, not smoothed. */
-INLINE void add_soft_vector(const void *x, const void *t, int single, ptrdiff_t j, int n, const struct soft_row *row,
-                            int wide, struct soft_lanes *lanes, int half)
+INLINE void OP(add_soft_vector)(const C *x, const struct row_target *target, ptrdiff_t j, int n, f64x8 m, int single, int plain,
+                                struct soft_lanes *lanes, int half)
 {
-    f64x8 a = load_part_f64(row->class_weight + j * row->class_weight_step, n, 0);
-    if (t) {
-        f64x8 given = load_as_f64(t, j, single, n);
-        lanes->lowest = min_f64(given, lanes->lowest);
-        a = mul_f64(a, fma_f64(row->keep, given, row->uniform));
-    }
-    add_soft_terms(lanes, half, a, row->m, load_as_f64(x, j, single, n), wide);
+    f64x8 given, a = weights_of(target, j, n, single, plain, &given);
+    lanes->lowest[half] = min_f64(given, lanes->lowest[half]);
+    add_soft_terms(lanes, half, a, m, load_as_f64(x, j, OP(ELEMENT) == F32, n), OP(ELEMENT) == F64);
 }
 
-INLINE void add_soft_part(const void *x, const void *t, int single, ptrdiff_t n, const struct soft_row *row, int wide,
-                          struct soft_lanes *lanes)
+/* n classes of one row, the first of them in lane 0. */
+INLINE void OP(add_soft_part)(const C *x, const struct row_target *target, ptrdiff_t n, f64x8 m, int single, int plain,
+                              struct soft_lanes *lanes)
 {
     struct soft_lanes local = *lanes;
     ptrdiff_t j = 0;
     for (; j + 16 <= n; j += 16) {
-        add_soft_vector(x, t, single, j, 8, row, wide, &local, 0);
-        add_soft_vector(x, t, single, j + 8, 8, row, wide, &local, 1);
+        __builtin_prefetch((const char *)target->t + j * (single ? 4 : 8) + AHEAD);
+        OP(add_soft_vector)(x, target, j, 8, m, single, plain, &local, 0);
+        OP(add_soft_vector)(x, target, j + 8, 8, m, single, plain, &local, 1);
     }
     if (j < n)
-        add_soft_vector(x, t, single, j, at_most_8((int)(n - j)), row, wide, &local, 0);
+        OP(add_soft_vector)(x, target, j, at_most_8((int)(n - j)), m, single, plain, &local, 0);
     if (j + 8 < n)
-        add_soft_vector(x, t, single, j + 8, (int)(n - j - 8), row, wide, &local, 1);
+        OP(add_soft_vector)(x, target, j + 8, (int)(n - j - 8), m, single, plain, &local, 1);
     *lanes = local;
 }
 
-/* The classes [begin, begin + n_classes) of a row of logits and of a dense target, or of no target: where they lie if both
- * are float32, else as float64. */
-static void add_soft_row(struct source x, const struct source *t, int i, ptrdiff_t begin, ptrdiff_t n_classes,
-                         struct soft_row row, struct soft_lanes *lanes)
+/* The classes [begin, begin + n_classes) of row i and of its dense target; of a target of entries, as if all were 1. */
+static void OP(add_soft_row)(struct source x, const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes,
+                             f64x8 m, struct soft_lanes *lanes)
 {
-    row.class_weight += begin * row.class_weight_step;
-    if (direct_f32(x) && !t)
-        add_soft_part(x.rows[i] + begin * x.step, NULL, 1, n_classes, &row, 0, lanes);
-    else if (direct_f32(x) && direct_f32(*t))
-        add_soft_part(x.rows[i] + begin * x.step, t->rows[i] + begin * t->step, 1, n_classes, &row, 0, lanes);
-    else
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            ptrdiff_t n = n_classes - first < TILE ? n_classes - first : TILE;
-            double x_copy[TILE], t_copy[TILE];
-            const double *logits = contiguous_f64(x, i, begin + first, n, x_copy);
-            const double *given = t ? contiguous_f64(*t, i, begin + first, n, t_copy) : NULL;
-            struct soft_row part = row;
-            part.class_weight += first * row.class_weight_step;
-            if (x.element == F64)
-                add_soft_part(logits, given, 0, n, &part, 1, lanes);
-            else
-                add_soft_part(logits, given, 0, n, &part, 0, lanes);
-        }
+    enum { SINGLE = OP(ELEMENT) == F32 };
+    int dense = target->source.rows != NULL;
+    const ptrdiff_t tile = OP(direct)(x) && (!dense || is_direct(target)) ? n_classes : TILE, end = begin + n_classes;
+    for (ptrdiff_t first = begin; first < end; first += tile) {
+        ptrdiff_t n = end - first < tile ? end - first : tile;
+        C x_copy[TILE];
+        double t_copy[TILE];
+        const C *logits = OP(contiguous)(x, i, first, n, x_copy);
+        struct row_target part = dense ? part_of_target(target, i, first, n, t_copy) : class_weights_of(target, first);
+        if (part.plain && part.single == SINGLE)
+            OP(add_soft_part)(logits, &part, n, m, SINGLE, 1, lanes);
+        else
+            OP(add_soft_part)(logits, &part, n, m, part.single, 0, lanes);
+    }
 }
 
 /* The same of a target of entries: what smoothing gives to all classes, then the entries, each in the lane of its class. */
-static void add_entries(struct source x, const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes,
-                        struct soft_row row, struct soft_lanes *lanes)
+static void OP(add_entries)(struct source x, const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes,
+                            f64x8 m, struct soft_lanes *lanes)
 {
-    const f64x8 zero = set_f64(0);
+    const f64x8 zero = set_f64(0), uniform = set_f64(target->uniform);
     if (target->uniform != 0) {
-        add_soft_row(x, NULL, i, begin, n_classes, row, lanes);
+        OP(add_soft_row)(x, target, i, begin, n_classes, m, lanes);
         for (int half = 0; half < 2; half++) {
             struct wide loss = lanes->loss[half], mass = lanes->mass[half];
             lanes->loss[half] = lanes->mass[half] = (struct wide){zero, zero};
-            add_weighted(&lanes->loss[half], row.uniform, loss.high);
-            add_weighted(&lanes->mass[half], row.uniform, mass.high);
-            lanes->loss[half].low = fma_f64(row.uniform, loss.low, lanes->loss[half].low);
-            lanes->mass[half].low = fma_f64(row.uniform, mass.low, lanes->mass[half].low);
+            add_weighted(&lanes->loss[half], uniform, loss.high);
+            add_weighted(&lanes->mass[half], uniform, mass.high);
+            lanes->loss[half].low = fma_f64(uniform, loss.low, lanes->loss[half].low);
+            lanes->mass[half].low = fma_f64(uniform, mass.low, lanes->mass[half].low);
         }
     }
     const int64_t stop = target->start[i + 1];
@@ -109,158 +147,96 @@ static void add_entries(struct source x, const struct class_target *target, int 
         double logit = 0, a[8] = {0}, weight = target->class_weight[c * target->class_weight_step];
         a[c % 8] = weight * (target->keep * target->value[entry * target->value_step]);
         read_f64(x.rows[i] + c * x.step, 0, x.element, 1, &logit);
-        add_soft_terms(lanes, c / 8 % 2, load_f64(a), row.m, set_f64(logit), x.element == F64);
+        add_soft_terms(lanes, c / 8 % 2, load_f64(a), m, set_f64(logit), OP(ELEMENT) == F64);
     }
 }
 
 /* sum_c a_c log a_c, in a pass of its own: few losses want it. */
-static struct wide entropy_of(const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes, int wide)
+static struct wide OP(entropy_of)(const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes)
 {
-    const f64x8 zero = set_f64(0);
-    struct wide sum = {zero, zero};
+    struct wide sum = {set_f64(0), set_f64(0)};
     for (ptrdiff_t first = begin; first < begin + n_classes; first += TILE) {
         int n_tile = begin + n_classes - first < TILE ? (int)(begin + n_classes - first) : TILE;
         double weights[TILE];
         target_weights(target, i, first, n_tile, weights, NULL);
-        for (int j = 0; j < n_tile; j += 8) {
-            f64x8 a = load_part_f64(weights + j, at_most_8(n_tile - j), 0), low = zero;
-            f64x8 normal = choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a);
-            f64x8 log_a = wide ? log_wide(normal, zero, &low) : log_short(normal, zero);
-            add_weighted(&sum, a, add_f64(log_a, low));
-        }
+        for (int j = 0; j < n_tile; j += 8)
+            add_entropy(&sum, load_part_f64(weights + j, at_most_8(n_tile - j), 0), OP(ELEMENT) == F64);
     }
     return sum;
 }
 
-/* The lanes of eight rows. */
-struct lane_table {
-    double high[8][8], low[8][8];
-};
-
-INLINE void columns_of(const double (*table)[8], f64x8 out[8])
-{
-    const char *rows[8];
-    for (int i = 0; i < 8; i++)
-        rows[i] = (const char *)table[i];
-    for (int l = 0; l < 8; l += 2)
-        columns_f64(rows, l * (ptrdiff_t)sizeof(double), &out[l]);
-}
-
-INLINE void set_lanes(struct lane_table *table, int i, const struct wide halves[2])
-{
-    struct wide sum = halves[0];
-    add_term(&sum, halves[1].high, halves[1].low);
-    store_f64(table->high[i], sum.high);
-    store_f64(table->low[i], sum.low);
-}
-
-INLINE struct wide total_of_lanes(const struct lane_table *table)
-{
-    f64x8 high[8], low[8];
-    columns_of(table->high, high);
-    columns_of(table->low, low);
-    for (int width = 4; width; width /= 2)
-        for (int l = 0; l < width; l++) {
-            accumulate_f64(&high[l], &low[l], high[l + width]);
-            low[l] = add_f64(low[l], low[l + width]);
-        }
-    return (struct wide){high[0], low[0]};
-}
-
-INLINE f64x8 rounded(struct wide sum)
-{
-    return choose_f64(less_f64(abs_f64(sum.high), set_f64(INFINITY)), add_f64(sum.high, sum.low), sum.high);
-}
-
 /* Of eight rows from `first`, or n: their sums, one segment after the other. */
-struct soft_segments {
+struct OP(soft_segments) {
     struct segments segments;
     struct source x;
     const struct class_target *target;
     int entropy, first, n;
     const struct pairs *pairs;
-    struct soft_row row;
-    struct soft_segment {
-        struct wide loss, mass, entropy;
-        f64x8 lowest;
-    } sum[MOST_SEGMENTS];
+    struct soft_row_sums sum[MOST_SEGMENTS];
 };
 
-static void sum_soft_segment(void *context, int s)
+static void OP(sum_soft_segment)(void *context, int s)
 {
-    const f64x8 zero = set_f64(0);
-    struct soft_segments *of = context;
+    const f64x8 zero = set_f64(0), above = set_f64(INFINITY);
+    struct OP(soft_segments) *of = context;
     ptrdiff_t begin = s * of->segments.length, n_classes = segment_size(&of->segments, s);
     struct lane_table losses = {0}, masses = {0}, entropies = {0};
     double lowest[8][8];
     f64x8 columns[8];
     for (int k = 0; k < 8; k++)
-        store_f64(lowest[k], set_f64(INFINITY));
+        store_f64(lowest[k], above);
     for (int k = 0, i = of->first; k < of->n; k++, i++) {
-        struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
-        struct soft_row row = of->row;
-        row.m = set_f64(of->pairs->m[i]);
+        struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, {above, above}};
+        f64x8 m = set_f64(of->pairs->m[i]);
         if (of->target->source.rows)
-            add_soft_row(of->x, &of->target->source, i, begin, n_classes, row, &lanes);
+            OP(add_soft_row)(of->x, of->target, i, begin, n_classes, m, &lanes);
         else
-            add_entries(of->x, of->target, i, begin, n_classes, row, &lanes);
+            OP(add_entries)(of->x, of->target, i, begin, n_classes, m, &lanes);
         set_lanes(&losses, k, lanes.loss);
         set_lanes(&masses, k, lanes.mass);
-        store_f64(lowest[k], lanes.lowest);
+        store_f64(lowest[k], min_f64(lanes.lowest[0], lanes.lowest[1]));
         if (of->entropy) {
-            struct wide halves[2] = {entropy_of(of->target, i, begin, n_classes, of->x.element == F64), {zero, zero}};
+            struct wide halves[2] = {OP(entropy_of)(of->target, i, begin, n_classes), {zero, zero}};
             set_lanes(&entropies, k, halves);
         }
     }
     columns_of(lowest, columns);
     for (int l = 1; l < 8; l++)
         columns[0] = min_f64(columns[l], columns[0]);
-    of->sum[s] = (struct soft_segment){total_of_lanes(&losses), total_of_lanes(&masses), total_of_lanes(&entropies), columns[0]};
+    of->sum[s] = (struct soft_row_sums){total_of_lanes(&losses), total_of_lanes(&masses), total_of_lanes(&entropies), columns[0]};
 }
 
-static void plain_soft_loss(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,
-                            const struct pairs *pairs, struct soft_sums *sums)
+static void OP(soft_loss)(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,
+                          const struct pairs *pairs, struct soft_sums *sums)
 {
-    const f64x8 zero = set_f64(0);
-    double weights[8];
-    store_f64(weights, set_f64(target->class_weight[0]));
-    struct soft_segments of;
+    int few = n_classes <= OP(FEW), size = few ? LANES : 8;
+    struct OP(soft_segments) of;
     of.x = x;
     of.target = target;
     of.entropy = entropy;
     of.pairs = pairs;
-    of.row = (struct soft_row){zero, set_f64(target->keep), set_f64(target->uniform),
-                               target->class_weight_step ? target->class_weight : weights, target->class_weight_step};
-    for (int i = 0; i < n_rows; i += 8) {
-        int n = of.n = at_most_8(n_rows - i), n_segments;
-        of.first = i;
-        n_segments = run_segments(x.team, sum_soft_segment, &of.segments, n_classes);
-        struct soft_segment all = of.sum[0];
-        for (int s = 1; s < n_segments; s++) {
-            add_term(&all.loss, of.sum[s].loss.high, of.sum[s].loss.low);
-            add_term(&all.mass, of.sum[s].mass.high, of.sum[s].mass.low);
-            add_term(&all.entropy, of.sum[s].entropy.high, of.sum[s].entropy.low);
-            all.lowest = min_f64(of.sum[s].lowest, all.lowest);
+    for (int i = 0; i < n_rows; i += size) {
+        int n = n_rows - i < size ? n_rows - i : size;
+        if (few) {
+            struct source group = x;
+            const char *rows[LANES];
+            group.rows += i;
+            if (n < LANES)
+                OP(fill_group)(&group, n, LANES, rows);
+            OP(soft_few)(group, target, i, n, n_classes, entropy, pairs, of.sum);
+            for (int h = 0; 8 * h < n; h++)
+                finish_soft(&of.sum[h], pairs, i + 8 * h, at_most_8(n - 8 * h), sums);
+            continue;
         }
-        f64x8 tail_low, tail = tails(pairs, i, n, &tail_low);
-        add_weighted(&all.loss, all.mass.high, tail);
-        all.loss.low = add_f64(all.loss.low, fma_f64(all.mass.high, tail_low, mul_f64(all.mass.low, tail)));
-        /* NaN in the row is NaN, even without a target. */
-        f64x8 sum = load_part_f64(pairs->sum + i, n, 0), e = load_part_f64(pairs->e + i, n, 0);
-        f64x8 nothing = add_f64(mul_f64(sum, zero), mul_f64(e, zero));
-        store_part_f64(sums->loss + i, n, add_f64(rounded(all.loss), nothing));
-        store_part_f64(sums->slope + i, n, rounded(all.mass));
-        store_part_f64(sums->curvature + i, n, zero);
-        store_part_f64(sums->entropy + i, n, rounded(all.entropy));
-        store_part_f64(sums->lowest + i, n, all.lowest);
+        of.first = i;
+        of.n = n;
+        int n_segments = run_segments(x.team, OP(sum_soft_segment), &of.segments, n_classes);
+        for (int s = 1; s < n_segments; s++) {
+            add_term(&of.sum[0].loss, of.sum[s].loss.high, of.sum[s].loss.low);
+            add_term(&of.sum[0].mass, of.sum[s].mass.high, of.sum[s].mass.low);
+            add_term(&of.sum[0].entropy, of.sum[s].entropy.high, of.sum[s].entropy.low);
+            of.sum[0].lowest = min_f64(of.sum[s].lowest, of.sum[0].lowest);
+        }
+        finish_soft(&of.sum[0], pairs, i, n, sums);
     }
-}
-
-static void soft_loss(struct source x, const struct class_target *target, double gamma, int entropy, int n_rows,
-                      ptrdiff_t n_classes, const struct pairs *pairs, struct soft_sums *sums)
-{
-    if (gamma == 0)
-        plain_soft_loss(x, target, entropy, n_rows, n_classes, pairs, sums);
-    else
-        focal_soft_loss(x, target, gamma, n_rows, n_classes, pairs, sums);
 }

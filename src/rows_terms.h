@@ -1,74 +1,11 @@
 /* C layer: the kernels that work on the terms of a loss, in float64 whatever the logits are. Included by rows.c. */
 
-/* The first entry of row i at class `first` or later. */
-static int64_t first_entry(const struct class_target *target, int i, ptrdiff_t first)
-{
-    int64_t low = target->start[i], high = target->start[i + 1];
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (target->index[middle] < first)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void target_weights(const struct class_target *target, int i, ptrdiff_t first, int n, double *out, double *lowest)
-{
-    const int step = target->class_weight_step;
-    const double *weight = target->class_weight + first * step;
-    if (target->source.rows) {
-        read_f64(target->source.rows[i] + first * target->source.step, target->source.step, target->source.element, n, out);
-        if (lowest)
-            for (int j = 0; j < n; j++)
-                *lowest = out[j] < *lowest ? out[j] : *lowest;
-        for (int j = 0; j < n; j += 8) {
-            int part = at_most_8(n - j);
-            f64x8 share = fma_f64(set_f64(target->keep), load_part_f64(out + j, part, 0), set_f64(target->uniform));
-            f64x8 w = step ? load_part_f64(weight + j, part, 0) : set_f64(*weight);
-            store_part_f64(out + j, part, mul_f64(w, share));
-        }
-    } else {
-        for (int j = 0; j < n; j += 8) {
-            int part = at_most_8(n - j);
-            f64x8 w = step ? load_part_f64(weight + j, part, 0) : set_f64(*weight);
-            store_part_f64(out + j, part, mul_f64(w, set_f64(target->uniform)));
-        }
-        const int64_t stop = target->start[i + 1];
-        for (int64_t entry = first_entry(target, i, first); entry < stop && target->index[entry] < first + n; entry++) {
-            ptrdiff_t j = target->index[entry] - first;
-            out[j] = weight[j * step] * fma(target->keep, target->value[entry * target->value_step], target->uniform);
-        }
-    }
-}
-
 /* exp(x) for x <= 0, subnormal results included. */
 INLINE f64x8 exp_full(f64x8 x)
 {
     const double middle = EXPONENT_BIAS_f64 + MIDDLE_f64;
     f64x8 e = exp_f64(x, set_f64(MAGIC_f64 + middle), lowest_f64(set_f64(middle)));
     return mul_f64(e, power_of_two(set_f64(-MIDDLE_f64)));
-}
-
-/* A sum over the classes of a row in eight lanes of twice the precision. */
-INLINE void add_term(struct wide *sum, f64x8 term, f64x8 term_low)
-{
-    accumulate_f64(&sum->high, &sum->low, term);
-    sum->low = add_f64(sum->low, term_low);
-}
-
-static double lane_total(struct wide sum)
-{
-    double high[8], low[8], result[8];
-    store_f64(high, sum.high);
-    store_f64(low, sum.low);
-    struct wide total = {set_f64(0), set_f64(0)};
-    for (int l = 0; l < 8; l++)
-        add_term(&total, set_f64(high[l]), set_f64(low[l]));
-    f64x8 finite = add_f64(total.high, total.low);
-    store_f64(result, choose_f64(less_f64(abs_f64(total.high), set_f64(INFINITY)), finite, total.high));
-    return result[0];
 }
 
 /* The row pairs with every exponential and the sum in twice the precision: a focal factor (1 - p)^gamma makes gamma + 1
@@ -275,12 +212,57 @@ static void focal(double gamma, const double *rest, int n_rows, double *loss, do
     }
 }
 
-/* a * value and its rounding error; both 0 where a is, even if the value is infinite. */
-INLINE void add_weighted(struct wide *sum, f64x8 a, f64x8 value)
+/* The sums of a soft target: of eight classes of a row in each half, or a row a lane. */
+struct soft_lanes {
+    struct wide loss[2], mass[2];
+    f64x8 lowest[2];
+};
+
+/* sum_c a_c (m - x_c + tail) = sum_c a_c (m - x_c) + tail * sum_c a_c with tail = log1p(r): one pass over logits and target, and
+ * all terms are >= 0. Those with a = 0 are left out, even if m - x is infinite. An infinite or undefined sum has any low part. */
+INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide)
 {
-    f64x8 zero = set_f64(0), product = mul_f64(a, value), low = fma_f64(a, value, sub_f64(zero, product));
-    i64x8 absent = equal_f64(a, zero), finite = less_f64(abs_f64(product), set_f64(INFINITY));
-    add_term(sum, choose_f64(absent, zero, product), choose_f64(absent, zero, choose_f64(finite, low, zero)));
+    struct wide *loss = &lanes->loss[half], *mass = &lanes->mass[half];
+    f64x8 margin = where_not_0_f64(a, sub_f64(m, x));
+    if (wide) {
+        f64x8 product = mul_f64(a, margin), low = fma_f64(a, margin, sub_f64(set_f64(0), product));
+        add_terms_f64(&loss->high, &loss->low, product);
+        loss->low = add_f64(loss->low, low);
+        add_terms_f64(&mass->high, &mass->low, a);
+    } else {
+        loss->high = fma_f64(a, margin, loss->high);
+        mass->high = add_f64(mass->high, a);
+    }
+}
+
+/* a log a. */
+INLINE void add_entropy(struct wide *sum, f64x8 a, int wide)
+{
+    f64x8 normal = choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a), low = set_f64(0);
+    f64x8 log_a = wide ? log_wide(normal, set_f64(0), &low) : log_short(normal, set_f64(0));
+    add_weighted(sum, a, add_f64(log_a, low));
+}
+
+/* Of eight rows, whole or a segment. */
+struct soft_row_sums {
+    struct wide loss, mass, entropy;
+    f64x8 lowest;
+};
+
+static void finish_soft(struct soft_row_sums *of, const struct pairs *pairs, int i, int n, struct soft_sums *sums)
+{
+    const f64x8 zero = set_f64(0);
+    f64x8 tail_low, tail = tails(pairs, i, n, &tail_low);
+    add_weighted(&of->loss, of->mass.high, tail);
+    of->loss.low = add_f64(of->loss.low, fma_f64(of->mass.high, tail_low, mul_f64(of->mass.low, tail)));
+    /* NaN in the row is NaN, even without a target. */
+    f64x8 sum = load_part_f64(pairs->sum + i, n, 0), e = load_part_f64(pairs->e + i, n, 0);
+    f64x8 nothing = add_f64(mul_f64(sum, zero), mul_f64(e, zero));
+    store_part_f64(sums->loss + i, n, add_f64(rounded(of->loss), nothing));
+    store_part_f64(sums->slope + i, n, rounded(of->mass));
+    store_part_f64(sums->curvature + i, n, zero);
+    store_part_f64(sums->entropy + i, n, rounded(of->entropy));
+    store_part_f64(sums->lowest + i, n, of->lowest);
 }
 
 static void focal_soft_loss(struct source x, const struct class_target *target, double gamma, int n_rows,

@@ -270,6 +270,17 @@ INLINE int all_equal_f64(f64x8 a, f64x8 b)
 #endif
 }
 
+/* v, but 0 where a is. */
+INLINE f64x8 where_not_0_f64(f64x8 a, f64x8 v)
+{
+#if WIDTH == 64
+    __mmask8 mask = _mm512_cmp_pd_mask((__m512d)a.r[0], _mm512_setzero_pd(), _CMP_NEQ_UQ);
+    return (f64x8){{(f64_register)_mm512_maskz_mov_pd(mask, (__m512d)v.r[0])}};
+#else
+    return choose_f64(equal_f64(a, set_f64(0)), set_f64(0), v);
+#endif
+}
+
 INLINE int any_f32(i32x16 mask)
 {
     i64x8 same;
