@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 extern const struct kernels xentc_kernels_avx512, xentc_kernels_avx2, xentc_kernels_neon, xentc_kernels_portable;
 
 const struct kernels *const xentc_kernels[] = {
@@ -21,12 +25,13 @@ const struct kernels *const xentc_kernels[] = {
 int xentc_usable(const struct kernels *kernels)
 {
 #if defined(__x86_64__)
+    unsigned a, b, c, d;
     __builtin_cpu_init();
     if (!strcmp(kernels->name, "avx512"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
     if (!strcmp(kernels->name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 #else
     (void)kernels;
 #endif

@@ -51,23 +51,31 @@ static inline double rounded_to(double value, int digits, int lowest)
     return copysign((value + magic) - magic, value);
 }
 
+/* Rounded to the nearest, ties to even, and each NaN to one bit pattern. Without branches: a loop of them becomes vectors. */
+static inline uint16_t f16_of_single(float value)
+{
+    uint32_t bits = bits_of_float(value), size = bits & 0x7fffffff;
+    uint32_t normal = (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13;
+    uint32_t subnormal = bits_of_float(float_of_bits(size) + 0.5f) - 0x3f000000;         /* units of 2^-24, those of 0.5 */
+    uint32_t result = size < 0x38800000 ? subnormal : normal;                           /* 2^-14 */
+    result = size >= 0x477ff000 ? 0x7c00 : result;                                      /* 65520 */
+    return (uint16_t)(size > 0x7f800000 ? 0x7e00 : (bits >> 16 & 0x8000) | result);
+}
+
+static inline uint16_t bf16_of_single(float value)
+{
+    uint32_t bits = bits_of_float(value);
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 static inline uint16_t narrow_f16(double value)
 {
-    float exact = (float)rounded_to(value, 10, -14);
-    uint32_t bits = bits_of_float(exact), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-    if (size > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00);
-    if (size >= 0x47800000)                       /* 65536 */
-        return (uint16_t)(sign | 0x7c00);
-    if (size < 0x38800000)                        /* 2^-14: units of 2^-24, those of 0.5 */
-        return (uint16_t)(sign | (bits_of_float(float_of_bits(size) + 0.5f) - 0x3f000000));
-    return (uint16_t)(sign | (size - 0x38000000) >> 13);
+    return f16_of_single((float)rounded_to(value, 10, -14));
 }
 
 static inline uint16_t narrow_bf16(double value)
 {
-    uint32_t bits = bits_of_float((float)rounded_to(value, 7, -126));
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 | (bits >> 16 & 0x8000) : bits >> 16);
+    return bf16_of_single((float)rounded_to(value, 7, -126));
 }
 
 /* An integer; what no int64 holds becomes INT64_MAX. */

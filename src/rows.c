@@ -2,6 +2,7 @@
 
 #include "rows.h"
 #include "vmath.h"
+#include "halves.h"
 
 enum {
     FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */

@@ -109,8 +109,24 @@ INLINE int OP(side_by_side)(struct source x)
     return x.between == sizeof(C) && x.element == OP(ELEMENT);
 }
 
+INLINE void OP(read_halves)(const char *p, enum element element, ptrdiff_t n, C *out)
+{
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        __builtin_prefetch(p + 2 * j + AHEAD);
+        OP(store_as)(out + j, load_halves(p + 2 * j, element));
+    }
+    if (j < n) {
+        char last[32] = {0};
+        C values[16];
+        memcpy(last, p + 2 * j, (size_t)(2 * (n - j)));
+        OP(store_as)(values, load_halves(last, element));
+        memcpy(out + j, values, (size_t)(n - j) * sizeof(C));
+    }
+}
+
 /* n elements, `step` bytes apart. */
-INLINE void OP(read)(const char *p, ptrdiff_t step, enum element element, ptrdiff_t n, C *out)
+static void OP(read)(const char *p, ptrdiff_t step, enum element element, ptrdiff_t n, C *out)
 {
 #define EACH(STEP, TYPE, CONVERT)                                                                                  \
     for (ptrdiff_t j = 0; j < n; j++) {                                                                            \
@@ -125,7 +141,11 @@ INLINE void OP(read)(const char *p, ptrdiff_t step, enum element element, ptrdif
         else                                                                                                       \
             EACH(step, TYPE, CONVERT)                                                                              \
         break;
-    switch (element) {
+    if (step == 2 && element == F16)
+        OP(read_halves)(p, F16, n, out);
+    else if (step == 2 && element == BF16)
+        OP(read_halves)(p, BF16, n, out);
+    else switch (element) {
         CASE(F64, double, (C))
         CASE(F32, float, (C))
         CASE(F16, uint16_t, (C)widen_f16)
@@ -155,31 +175,56 @@ INLINE const C *OP(contiguous)(struct source x, int i, ptrdiff_t first, ptrdiff_
     return copy;
 }
 
+/* And back: n results `step` bytes apart, each rounded once more if the element is narrower. */
+static void OP(write)(char *p, ptrdiff_t step, enum element element, ptrdiff_t n, const C *values)
+{
+    ptrdiff_t j = 0;
+    if (step == sizeof(C) && element == OP(ELEMENT)) {
+        memcpy(p, values, (size_t)n * sizeof(C));
+        return;
+    }
+    if (OP(ELEMENT) == F32 && step == 2 && is_half(element)) {
+        const float *singles = (const float *)(const void *)values;
+        for (; j + 16 <= n; j += 16)
+            if (element == F16)
+                store_halves(p + 2 * j, F16, load_f32(singles + j));
+            else
+                store_halves(p + 2 * j, BF16, load_f32(singles + j));
+    }
+    for (; j < n; j++)
+        write_element(p + j * step, element, values[j]);
+}
+
 /* LANES rows of at most OP(FEW) classes, transposed: class j of row i at tile[j * LANES + i]. */
 INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
 {
     enum { QUAD = 16 / sizeof(C) };
     const char *const *rows = group.rows;
     const char *copies[LANES];
-    C copy[LANES][MOST_FEW];
+    C copy[LANES * MOST_FEW];                     /* float64 targets beside float32 logits have so many */
     if (OP(side_by_side)(group)) {
         for (ptrdiff_t j = 0; j < n_classes; j++)
             OP(store)(tile + j * LANES, OP(load)((const C *)(const void *)(rows[0] + j * group.step)));
         return;
     }
-    if (OP(direct)(group) && n_classes == 2 && group.between == 2 * sizeof(C)) {
+    int follow = group.between && group.between == n_classes * group.step;
+    if (!OP(direct)(group)) {
+        if (follow)
+            OP(read)(rows[0], group.step, group.element, LANES * n_classes, copy);
+        for (int i = 0; i < LANES; i++) {
+            if (!follow)
+                OP(read)(rows[i], group.step, group.element, n_classes, copy + i * n_classes);
+            copies[i] = (const char *)(copy + i * n_classes);
+        }
+        rows = copies;
+        follow = 1;
+    }
+    if (follow && n_classes == 2) {
         V pairs[2];
         OP(pairs)((const C *)(const void *)rows[0], pairs);
         OP(store)(tile, pairs[0]);
         OP(store)(tile + LANES, pairs[1]);
         return;
-    }
-    if (!OP(direct)(group)) {
-        for (int i = 0; i < LANES; i++) {
-            OP(read)(rows[i], group.step, group.element, n_classes, copy[i]);
-            copies[i] = (const char *)copy[i];
-        }
-        rows = copies;
     }
     if (n_classes < QUAD) {
         for (int i = 0; i < LANES; i++)
@@ -202,8 +247,8 @@ INLINE struct lines OP(next_group)(struct source group, ptrdiff_t n_classes)
     ptrdiff_t size = LANES * group.between;
     if (OP(side_by_side)(group))
         return (struct lines){group.rows[0] + size, group.step};
-    if (group.between == n_classes * (ptrdiff_t)sizeof(C))
-        return (struct lines){group.rows[0] + (size < AHEAD ? AHEAD : 2 * size), 64};
+    if (group.between && group.between == n_classes * group.step)
+        return (struct lines){group.rows[0] + (size < AHEAD ? AHEAD : 2 * size), LANES * group.step};
     return (struct lines){group.rows[0], 0};
 }
 
@@ -220,40 +265,36 @@ INLINE void OP(pack_across)(struct source x, int n_groups, ptrdiff_t first, ptrd
     }
 }
 
-/* Classes [first, first + n) of eight rows, one row after the other. Class by class, so that rows which share their cache
- * lines are read together, unless each row is contiguous. */
-INLINE void OP(pack_many)(struct source group, ptrdiff_t first, ptrdiff_t n, C (*tile)[TILE])
-{
-    if (group.element != OP(ELEMENT) || !group.between || group.step == sizeof(C))
-        for (int i = 0; i < 8; i++)
-            OP(read)(group.rows[i] + first * group.step, group.step, group.element, n, tile[i]);
-    else
-        for (ptrdiff_t j = 0; j < n; j++)
-            for (int i = 0; i < 8; i++)
-                memcpy(&tile[i][j], group.rows[0] + i * group.between + (first + j) * group.step, sizeof(C));
-}
-
-/* One segment of eight rows. */
+/* One segment of eight rows. Rows of neighbouring classes are read one after the other; others go through a tile of some classes
+ * of all rows, class by class where rows may share their cache lines. The lane of a class is the same. */
 INLINE struct lane_sum OP(sum_segment)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred)
 {
     struct OP(state) states[8];
+    C copy[8][TILE];
+    const int direct = OP(direct)(group), in_order = group.step > 0 && group.step <= (ptrdiff_t)sizeof(C);
+    const int by_class = !in_order && group.between && group.element == OP(ELEMENT);
+    const ptrdiff_t tile = direct ? n_classes : TILE;
     for (int i = 0; i < 8; i++)
         OP(start)(&states[i]);
-    /* Contiguous rows are streamed one after the other; others are packed tile by tile. The lane of a class is the same. */
-    int direct = OP(direct)(group);
-    ptrdiff_t tile = direct ? n_classes : TILE;
-    for (ptrdiff_t first = 0; first < n_classes; first += tile) {
-        ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-        C copy[8][TILE];
-        if (!direct)
-            OP(pack_many)(group, first, n, copy);
+    for (int i = 0; in_order && i < 8; i++) {
+        if (i && group.rows[i] == group.rows[0]) {
+            states[i] = states[0];
+            continue;
+        }
+        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
+            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
+            OP(sum_many)(OP(contiguous)(group, i, first, n, copy[0]), n, scaling, i, centred, &states[i]);
+        }
+    }
+    for (ptrdiff_t first = 0; !in_order && first < n_classes; first += TILE) {
+        ptrdiff_t n = n_classes - first < TILE ? n_classes - first : TILE;
+        for (ptrdiff_t j = 0; by_class && j < n; j++)
+            for (int i = 0; i < 8; i++)
+                memcpy(&copy[i][j], group.rows[0] + i * group.between + (first + j) * group.step, sizeof(C));
         for (int i = 0; i < 8; i++) {
-            if (i && group.rows[i] == group.rows[0])
-                states[i] = states[0];
-            else {
-                const C *row = direct ? (const C *)(const void *)group.rows[i] : copy[i];
-                OP(sum_many)(row, n, scaling, i, centred, &states[i]);
-            }
+            if (!by_class)
+                OP(read)(group.rows[i] + first * group.step, group.step, group.element, n, copy[i]);
+            OP(sum_many)(copy[i], n, scaling, i, centred, &states[i]);
         }
     }
     /* Lanes merge by halves: those of a row down to eight, then transposed, all rows together. */

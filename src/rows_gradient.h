@@ -257,8 +257,9 @@ static void OP(gradient_two)(struct source x, struct sink out, const struct clas
             }
         }
         V columns[2] = {OP(narrow)(entries[0]), OP(narrow)(entries[1])};
-        if (all == LANES && out.between == 2 * sizeof(C) && out.step == sizeof(C) && out.element == OP(ELEMENT)) {
-            OP(unpairs)(columns, (C *)(void *)out.rows[first]);
+        if (out.between && out.between == 2 * out.step) {
+            OP(unpairs)(columns, tile);
+            OP(write)(out.rows[first], out.step, out.element, 2 * all, tile);
             continue;
         }
         for (int c = 0; c < 2; c++) {
@@ -317,8 +318,7 @@ static void OP(gradient_segment)(void *context, int s)
                 else
                     OP(gradient_part)(row, n, &factors, &part, part.single, 0, of->scale[i], stream, result);
                 if (!in_place)
-                    for (ptrdiff_t j = 0; j < n; j++)
-                        write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
+                    OP(write)(out.rows[i] + first * out.step, out.step, out.element, n, out_copy);
             }
     }
 }
@@ -361,12 +361,13 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
         return;
     }
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
-    int follow = out.step == sizeof(C) && out.between == bytes && out.element == OP(ELEMENT);
-    if (!out.stream || bytes * LANES > STAGE || !follow) {
+    /* Short rows are made in a stage, some at a time, where they are to go past the caches or are not written as they are. */
+    int as_they_are = out.step == sizeof(C) && out.element == OP(ELEMENT), stream = out.stream && as_they_are && out.between == bytes;
+    int across = !target && OP(side_by_side)(x) && out.between == sizeof(C) && out.element == OP(ELEMENT);
+    if (bytes * LANES > STAGE || across || (as_they_are && !stream)) {
         OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
         return;
     }
-    /* Short rows: some at a time, and past the caches together. */
     C stage[STAGE / sizeof(C)] __attribute__((aligned(64)));
     char *rows[BLOCK];
     struct sink staged = {rows, sizeof(C), OP(ELEMENT), bytes, 0};
@@ -376,7 +377,13 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
         for (int i = first; i < stop; i++)
             rows[i] = (char *)stage + (i - first) * bytes;
         OP(gradient_rows)(x, staged, target, codes, first, stop, n_classes, pairs, &shares, slope, scale);
-        OP(stream_all)((C *)(void *)out.rows[first], stage, (stop - first) * n_classes);
+        if (stream)
+            OP(stream_all)((C *)(void *)out.rows[first], stage, (stop - first) * n_classes);
+        else if (out.between && out.between == n_classes * out.step)
+            OP(write)(out.rows[first], out.step, out.element, (stop - first) * n_classes, stage);
+        else
+            for (int i = first; i < stop; i++)
+                OP(write)(out.rows[i], out.step, out.element, n_classes, (const C *)(const void *)rows[i]);
     }
 }
 
@@ -448,8 +455,8 @@ static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t 
                 OP(store)(result + j, OP(curvature)(OP(load)(row + j), &of));
             if (j < n)
                 OP(store_part)(result + j, (int)(n - j), OP(curvature)(OP(load_part)(row + j, (int)(n - j), 0), &of));
-            for (j = 0; !in_place && j < n; j++)
-                write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
+            if (!in_place)
+                OP(write)(out.rows[i] + first * out.step, out.step, out.element, n, out_copy);
         }
     }
 }

@@ -260,8 +260,8 @@ INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct
             const C *row = OP(contiguous)(x, i, first, n, x_copy);
             C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
             OP(slopes_part)(row, &part, n, kind, clip, shifts, divisors, scales, in_place && out.stream, result);
-            for (ptrdiff_t j = 0; !in_place && j < n; j++)
-                write_element(out.rows[i] + (first + j) * out.step, out.element, out_copy[j]);
+            if (!in_place)
+                OP(write)(out.rows[i] + first * out.step, out.step, out.element, n, out_copy);
         }
     }
 }

@@ -299,16 +299,14 @@ static void focal_soft_loss(struct source x, const struct class_target *target, 
 /* n results `step` bytes apart: of float64 logits, or of others, which are float32 before they are anything else. */
 static void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t step, enum element element)
 {
-    if (element == F32 && step == sizeof(float))
-        for (int j = 0; j < n; j++) {
-            float single = (float)results[j];
-            memcpy(p + j * (ptrdiff_t)sizeof single, &single, sizeof single);
-        }
-    else if (element == F64 && of == F64 && step == sizeof(double))
-        memcpy(p, results, (size_t)n * sizeof(double));
-    else
-        for (int j = 0; j < n; j++)
-            write_element(p + j * step, element, of == F64 ? results[j] : (float)results[j]);
+    float singles[TILE];
+    if (of == F64) {
+        write_f64(p, step, element, n, results);
+        return;
+    }
+    for (int j = 0; j < n; j++)
+        singles[j] = (float)results[j];
+    write_f32(p, step, element, n, singles);
 }
 
 static void derivative(const double *terms, const double *scale, const double *loss, int n_all, enum element of, char *p,

@@ -480,6 +480,18 @@ INLINE f32x16 narrow_f32(const double *p)
     return v;
 }
 
+/* Back from float32 lanes to as many values. */
+INLINE void store_as_f64(double *p, f32x16 v)
+{
+    store_f64(p, widen_f32(v, 0));
+    store_f64(p + 8, widen_f32(v, 1));
+}
+
+INLINE void store_as_f32(float *p, f32x16 v)
+{
+    store_f32(p, v);
+}
+
 /* Eight float32 values, exactly. */
 INLINE f64x8 load_widened(const float *p)
 {

@@ -96,6 +96,35 @@ def test_inputs_of_other_dtypes():
         assert cross_entropy(x, Y.tolist()) == cross_entropy(whole, Y)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_every_half(dtype):
+    """Each of the 65,536 float16 and bfloat16 values as a logit is what its float32 is, in vectors and one by one."""
+    halves = np.stack([np.arange(1 << 16, dtype=np.uint16).view(dtype), np.ones(1 << 16, dtype)], axis=1)
+    y = np.arange(1 << 16) % 2
+    want = cross_entropy(halves.astype(np.float32), y, reduction="none")
+    np.testing.assert_array_equal(cross_entropy(halves, y, reduction="none"), want)
+    np.testing.assert_array_equal(cross_entropy(halves[:, ::-1], 1 - y, reduction="none"), want)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("n_classes", [2, 3, 16, 50, 300])
+def test_gradients_in_halves(dtype, n_classes):
+    """Gradients from below the least subnormal to beyond the largest half are rounded once, as NumPy rounds them."""
+    rng = np.random.default_rng(n_classes)
+    x = rng.normal(0, 4, (200, n_classes)).astype(np.float32)
+    x[7, 0] = np.nan
+    x[9, 0] = np.inf
+    options = {"reduction": "none", "sample_weight": 10.0 ** rng.uniform(-12, 9, 200), "return_grad": True}
+    y = rng.integers(0, n_classes, 200)
+    grad = cross_entropy(x, y, **options)[1]
+    with np.errstate(over="ignore"):
+        want = grad.astype(dtype)
+    for out in (np.empty(x.shape, dtype), np.empty(x.shape[::-1], dtype).T, np.empty((200, 2 * n_classes), dtype)[:, ::2]):
+        got = cross_entropy(x, y, **options, out_grad=out)[1]
+        np.testing.assert_array_equal(got.astype(float), want.astype(float))
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(0, 70), k=st.integers(1, 90), single=st.booleans(), soft=st.booleans(),
