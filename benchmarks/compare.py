@@ -218,7 +218,7 @@ def floor_loops(parallel):
 
 
 def floor_call(task, x, y, out):
-    read, copy = floor_loops(x.size >= 1 << 15)  # where the losses, too, take a second thread
+    read, copy = floor_loops(x.size >= 1 << 16)  # where the losses, too, take a second thread
 
     def words(array):
         array = np.ravel(array, order="K")

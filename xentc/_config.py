@@ -11,8 +11,9 @@ from typing import Any, Literal, overload
 
 from xentc import _core
 
-# Below so many elements a second thread costs more than it brings: benchmarks/bench_losses.py, Threads.
-_SERIAL_BELOW = 1 << 15
+# Below so many elements, some 50 microseconds of work, waking a second thread costs more than it brings: benchmarks/bench_losses.py,
+# Threads.
+_SERIAL_BELOW = 1 << 16
 
 _limit: int | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from xentc._validation import native
 # has 4 bytes a value: one a label at most.
 _TABLE = 1 << 16
 _INT64_MAX = (1 << 63) - 1
+
+# Of more integers than that, the first ones may show all classes.
+_SAMPLE = 1 << 16
 
 # So few labels are sorted before a hash is set up and its few distinct values are.
 _FEW = 256
@@ -37,20 +40,24 @@ class Labels:
     positions: np.ndarray | None = None  # int32, -1 for no class; None: the class is target[i] - lowest
     entries: np.ndarray | None = None  # for an indicator: row i has target[entries[i]:entries[i + 1]]
     indicator: np.ndarray | None = None  # 0/1 of shape (rows, classes)
+    guessed: bool = False  # there may be others: who looks the labels up will see
 
     def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
         """The same labels with other classes, where class i has become class ``ranks[i]``."""
         positions = ranks.astype(np.int32)
         if self.positions is not None:
             positions = np.append(positions, np.int32(-1))[self.positions]
-        return Labels(classes, self.target, self.lowest, positions)
+        return Labels(classes, self.target, self.lowest, positions, guessed=self.guessed)
 
 
-def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
-    """y_true as codes among the classes of `labels`, or among its own; warnings to give go into `told`."""
+def read_labels(y_true: Any, labels: Any, told: list[str], guess: int = 0) -> Labels:
+    """y_true as codes among the classes of `labels`, or among its own; warnings to give go into `told`.
+
+    guess: if the first integers have so many distinct values, these may be taken for all.
+    """
     y, category = _read(y_true)
     if labels is not None:
-        return _among_given(y_true, y, category, labels, told)
+        return _among_given(y_true, y, category, labels, told, guess)
     kind = _target_type(y_true, y)
     if kind == "indicator":
         if not np.isin(y, (0, 1)).all():
@@ -60,7 +67,7 @@ def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
         np.cumsum(np.bincount(rows, minlength=len(y)), out=entries[1:])
         indicator = y.astype(np.uint8)
         return Labels(np.arange(y.shape[1]), np.ascontiguousarray(columns, np.int64), entries=entries, indicator=indicator)
-    found = _factorize(_one_dimensional(y_true, y, kind), category)
+    found = _factorize(_one_dimensional(y_true, y, kind), category, guess)
     if len(found.classes) == 1:
         raise ValueError(
             f"y_true contains only one label ({found.classes[0]}). Please provide the list of all expected class labels "
@@ -69,7 +76,9 @@ def read_labels(y_true: Any, labels: Any, told: list[str]) -> Labels:
     return found
 
 
-def _among_given(y_true: Any, y: np.ndarray, category: Labels | None, labels: Any, told: list[str]) -> Labels:
+def _among_given(
+    y_true: Any, y: np.ndarray, category: Labels | None, labels: Any, told: list[str], guess: int
+) -> Labels:
     given = _array(labels, "labels")
     kind = _target_type(labels, given)
     if len(given) == 0:
@@ -83,7 +92,7 @@ def _among_given(y_true: Any, y: np.ndarray, category: Labels | None, labels: An
             f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
             f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering."
         )
-    found = _factorize(y.reshape(-1), category)
+    found = _factorize(y.reshape(-1), category, guess)
     declared = np.isin(found.classes, given)
     if not declared.all():
         try:
@@ -189,17 +198,22 @@ def _one_dimensional(y: Any, a: np.ndarray, kind: str) -> np.ndarray:
     return a.reshape(-1)
 
 
-def _factorize(a: np.ndarray, category: Labels | None = None) -> Labels:
+def _factorize(a: np.ndarray, category: Labels | None = None, guess: int = 0) -> Labels:
     """The labels of an array of one dimension, with its distinct values as the classes.
 
     With `category` the array is what `_read` made of a categorical, and the labels are those of the categorical's rows.
+    guess as in `read_labels`.
     """
     if category is not None:
         classes, ranks = _sorted(a)
         return category.among(classes, ranks[1:])
     found = None
     if a.dtype.kind in "biu" and a.size:
-        found = _look_up(native(a))
+        a = native(a)
+        sample = _look_up(a[:_SAMPLE]) if guess and a.size > 2 * _SAMPLE else None
+        if sample is not None and len(sample.classes) == guess:
+            return replace(sample, target=a, guessed=True)
+        found = _look_up(a)
     if found is None and a.size > _FEW:
         found = _hash(a)
     return found or Labels(*_sorted(a))

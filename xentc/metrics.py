@@ -247,33 +247,36 @@ def _evaluate(
 ) -> _Evaluation:
     proba = _read_probabilities(y_proba)
     eps = _eps(proba.dtype)
-    # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
-    # after what is wrong with the probabilities.
-    problem = known = None
-    told: list[str] = []
-    try:
-        _check_lengths(proba, y_true, sample_weight)
-        if sample_weight is not None:
-            sample_weight = _read_sample_weight(sample_weight, len(proba))
-        known = read_labels(y_true, labels, told)
-    except (TypeError, ValueError) as error:
-        problem = error
     n_columns = max(proba.shape[1], 2)
-    fits = known is not None and len(known.classes) == n_columns
     losses = np.empty(len(proba)) if per_sample else None
     threads = _config.threads_for(proba.size, None)
-    target, entries, lowest_label, positions = None, None, 0, None
-    if known is not None and fits:
-        target, entries, lowest_label, positions = known.target, known.entries, known.lowest, known.positions
-    if proba.shape[1] == 1 and entries is not None:
-        proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
-    values = raw(proba)
-    summed = None if from_logits else target
     tolerance = 1e-8 + math.sqrt(eps)
-    total, weight, bad_row, low, high, finite, sums_to_one = _core.log_loss(
-        values, summed, entries, None if problem else sample_weight, losses, eps, tolerance, threads,
-        lowest_label=lowest_label, positions=positions,
-    )
+    # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
+    # after what is wrong with the probabilities. Which labels there are may be guessed, and the pass shows if that was wrong.
+    for guess in (0 if from_logits else n_columns, 0):
+        problem = known = None
+        told: list[str] = []
+        try:
+            _check_lengths(proba, y_true, sample_weight)
+            if sample_weight is not None:
+                sample_weight = _read_sample_weight(sample_weight, len(proba))
+            known = read_labels(y_true, labels, told, guess)
+        except (TypeError, ValueError) as error:
+            problem = error
+        fits = known is not None and len(known.classes) == n_columns
+        target, entries, lowest_label, positions = None, None, 0, None
+        if known is not None and fits:
+            target, entries, lowest_label, positions = known.target, known.entries, known.lowest, known.positions
+        if proba.shape[1] == 1 and entries is not None:
+            proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
+        values = raw(proba)
+        summed = None if from_logits else target
+        total, weight, bad_row, low, high, finite, sums_to_one = _core.log_loss(
+            values, summed, entries, None if problem else sample_weight, losses, eps, tolerance, threads,
+            lowest_label=lowest_label, positions=positions,
+        )
+        if bad_row < 0 or known is None or not known.guessed:
+            break
     if not finite:
         check_finite(proba)
     if not from_logits:
