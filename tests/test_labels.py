@@ -280,3 +280,35 @@ def test_rows_of_a_large_call():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert log_loss(labels, p) == log_loss(y, p)
+
+
+LATE = {
+    "as at first": (np.arange(150_000) % 3, 0),
+    "a class more": (np.arange(150_000) % 3, 9),
+    "far away": (np.arange(150_000) % 3, -(2**62)),
+    "sparse": (np.arange(150_000) % 3 * 1000 - 500, -500),
+    "sparse, a class more": (np.arange(150_000) % 3 * 1000 - 500, 7),
+    "a class first seen late": (np.arange(150_000) % 2, 2),
+    "uint64": ((np.arange(150_000) % 3).astype(np.uint64), 2**64 - 1),
+    "bool": (np.arange(150_000) % 2 == 0, True),
+}
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1, 2]])
+@pytest.mark.parametrize("case", LATE)
+def test_what_the_last_of_many_labels_is(case, labels):
+    """The first of many integers tell which labels there may be; the last one is read all the same."""
+    y, last = LATE[case]
+    y = y.copy()
+    y[-1] = last
+    n_classes = 2 if y.dtype == bool else 3
+    p = np.random.default_rng(3).dirichlet(np.ones(n_classes), len(y))
+    weight = np.random.default_rng(4).uniform(0.5, 2, len(y))
+    def outcome(function):
+        try:
+            return function(y, p, sample_weight=weight, labels=labels)
+        except ValueError as error:
+            return str(error).split("labels")[0]
+
+    want = outcome(sklearn.metrics.log_loss)
+    assert outcome(log_loss) == (want if isinstance(want, str) else pytest.approx(want, rel=1e-12))

@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 
 from xentc import _core
 
-# Below so many elements, some 50 microseconds of work, waking a second thread costs more than it brings: benchmarks/bench_losses.py,
-# Threads.
+# Below so many elements, some 50 microseconds of work, waking a second thread costs more than it brings: Threads in
+# benchmarks/bench_losses.py.
 _SERIAL_BELOW = 1 << 16
 
 _limit: int | None = None

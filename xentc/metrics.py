@@ -252,7 +252,7 @@ def _evaluate(
     threads = _config.threads_for(proba.size, None)
     tolerance = 1e-8 + math.sqrt(eps)
     # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
-    # after what is wrong with the probabilities. Which labels there are may be guessed, and the pass shows if that was wrong.
+    # after what is wrong with the probabilities. Which labels there are may be a guess: the pass shows if it was wrong.
     for guess in (0 if from_logits else n_columns, 0):
         problem = known = None
         told: list[str] = []
