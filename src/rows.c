@@ -8,8 +8,7 @@ enum {
     FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
     MOST_FEW = FEW_BYTES / 4,                     /* of float32 */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
-    ACROSS = 128,                                 /* classes at a time where rows lie side by side */
-    AHEAD_ACROSS = 8,                             /* classes that they are fetched ahead of their use */
+    AHEAD_ACROSS = 6,                             /* classes that rows side by side are fetched ahead, into the second-level cache */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
     STAGE = 16384,                                /* bytes of short rows that are written together */
     MOST_SEGMENTS = 64,                           /* of a row; the longest rows have longer ones */

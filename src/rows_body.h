@@ -252,19 +252,6 @@ INLINE struct lines OP(next_group)(struct source group, ptrdiff_t n_classes)
     return (struct lines){group.rows[0], 0};
 }
 
-/* Classes [first, first + n) of groups of LANES rows that lie side by side, all groups class by class: class j of row i of
- * group g at tile[(g * room + j - first) * LANES + i]. */
-INLINE void OP(pack_across)(struct source x, int n_groups, ptrdiff_t first, ptrdiff_t n, ptrdiff_t room, C *tile)
-{
-    for (ptrdiff_t j = 0; j < n; j++) {
-        const C *p = (const C *)(const void *)(x.rows[0] + (first + j) * x.step);
-        for (int g = 0; g < n_groups; g++, p += LANES) {
-            __builtin_prefetch((const char *)p + AHEAD_ACROSS * x.step);
-            OP(store)(tile + (g * room + j) * LANES, OP(load)(p));
-        }
-    }
-}
-
 /* One segment of eight rows. Rows of neighbouring classes are read one after the other; others go through a tile of some classes
  * of all rows, class by class where rows may share their cache lines. The lane of a class is the same. */
 INLINE struct lane_sum OP(sum_segment)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred)
@@ -416,56 +403,72 @@ INLINE int OP(keeps)(const struct pairs *pairs, ptrdiff_t n_classes)
     return pairs->kept && n_classes <= KEPT / (BLOCK * (ptrdiff_t)sizeof(C));
 }
 
-/* A group of LANES rows of few classes, packed into the tile, of which the first n count. Nearly always all |m| <= NEAR. */
-INLINE void OP(pair_tile)(C *tile, struct source group, int n, ptrdiff_t n_classes, struct lines next,
-                          const struct OP(scaling) *scaling, struct pairs *pairs, int first)
+/* The pairs of a group of LANES rows of few classes, of which the first n count, from its sums. Nearly always all |m| <= NEAR. */
+INLINE void OP(finish_few)(struct OP(state) *state, C *tile, struct source group, int n, ptrdiff_t n_classes,
+                           struct pairs *pairs, int first)
 {
-    struct OP(state) state;
-    OP(sum_few)(tile, n_classes, next, scaling, 0, &state);
-    int all_near = !OP(any)(OP(less)(OP(set)(OP(NEAR)), OP(abs)(state.max_x)));
-    pairs->is_kept[first / 8] = (char)all_near;
+    int all_near = !OP(any)(OP(less)(OP(set)(OP(NEAR)), OP(abs)(state->max_x)));
     if (!all_near) {
         struct OP(scaling) far;
+        pairs->is_kept[first / 8] = 0;
         OP(pack_few)(group, n_classes, tile);
         for (int h = 0; h < LANES / 8; h++)
-            OP(scale_rows)(WIDEN(state.max_x, h), &far, 8 * h);
-        OP(sum_few)(tile, n_classes, next, &far, 1, &state);
+            OP(scale_rows)(WIDEN(state->max_x, h), &far, 8 * h);
+        OP(sum_few)(tile, n_classes, (struct lines){group.rows[0], 0}, &far, 1, state);
     }
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
-        struct wide sum = {state.sum[h], state.low[h]};
+        struct wide sum = {state->sum[h], state->low[h]};
         if (all_near)
-            OP(store_pairs)(WIDEN(state.max_x, h), sum, 1, at_most_8(n - 8 * h), pairs, first + 8 * h);
+            OP(store_pairs)(WIDEN(state->max_x, h), sum, 1, at_most_8(n - 8 * h), pairs, first + 8 * h);
         else
-            OP(store_pairs)(WIDEN(state.max_x, h), sum, 0, at_most_8(n - 8 * h), pairs, first + 8 * h);
+            OP(store_pairs)(WIDEN(state->max_x, h), sum, 0, at_most_8(n - 8 * h), pairs, first + 8 * h);
     }
 }
 
-/* The same, not packed yet. */
 INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                          struct pairs *pairs, int first)
 {
+    struct OP(state) state;
     C local[OP(FEW) * LANES], *tile = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * n_classes : local;
     OP(pack_few)(group, n_classes, tile);
-    OP(pair_tile)(tile, group, n, n_classes, OP(next_group)(group, n_classes), scaling, pairs, first);
+    OP(sum_few)(tile, n_classes, OP(next_group)(group, n_classes), scaling, 0, &state);
+    pairs->is_kept[first / 8] = 1;
+    OP(finish_few)(&state, tile, group, n, n_classes, pairs, first);
+}
+
+/* Adds class j, or two from j, of groups of rows that lie side by side to their states. */
+INLINE void OP(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart, int two,
+                           const struct OP(scaling) *scaling, int centred, struct OP(state) *states)
+{
+    V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
+    const char *p = x.rows[0] + j * x.step, *q = p + apart * x.step;
+    for (int g = 0; g < n_groups; g++, p += 64, q += 64) {
+        __builtin_prefetch(p + AHEAD_ACROSS * x.step, 0, 2);
+        V term = OP(term)(&states[g], OP(load)((const C *)(const void *)p), c, magic, lowest, centred);
+        if (two) {
+            __builtin_prefetch(q + AHEAD_ACROSS * x.step, 0, 2);
+            V other = OP(term)(&states[g], OP(load)((const C *)(const void *)q), c, magic, lowest, centred);
+            term = OP(add)(term, other);
+        }
+        OP(add_terms)(states[g].sum, states[g].low, term);
+    }
 }
 
 /* Groups of LANES rows of few classes that lie side by side. */
 INLINE void OP(pair_few_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                                 struct pairs *pairs)
 {
-    enum { TILES = 4 };
-    C local[TILES * OP(FEW) * LANES];
-    int batch = (int)(TILES * OP(FEW) / n_classes);
-    for (int first = 0; first < n_groups; first += batch) {
-        int n = n_groups - first < batch ? n_groups - first : batch;
-        C *tiles = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * LANES * n_classes : local;
-        struct source group = x;
-        group.rows += first * LANES;
-        OP(pack_across)(group, n, 0, n_classes, n_classes, tiles);
-        for (int g = 0; g < n; g++, group.rows += LANES)
-            OP(pair_tile)(tiles + g * LANES * n_classes, group, LANES, n_classes, (struct lines){group.rows[0], 0}, scaling, pairs,
-                          (first + g) * LANES);
-    }
+    struct OP(state) states[BLOCK / LANES];
+    C tile[OP(FEW) * LANES];
+    for (int g = 0; g < n_groups; g++)
+        OP(start)(&states[g]);
+    for (ptrdiff_t j = 0; j < n_classes; j += 2)
+        if (j + 1 < n_classes)
+            OP(add_across)(x, n_groups, j, 1, 1, scaling, 0, states);
+        else
+            OP(add_across)(x, n_groups, j, 1, 0, scaling, 0, states);
+    for (int g = 0; g < n_groups; g++, x.rows += LANES)
+        OP(finish_few)(&states[g], tile, x, LANES, n_classes, pairs, g * LANES);
 }
 
 /* Of two classes, r = exp(-|x_0 - x_1|) at once. float32: e = 1. */
@@ -514,40 +517,28 @@ INLINE void OP(pair_many)(struct source group, int n, ptrdiff_t n_classes, const
 }
 
 /* Groups of LANES rows of many classes, where neighbouring rows and not the classes lie side by side: lanes are rows, and
- * states[l] has the lane l that a row of classes would have, so that every sum is the same. All groups go through a tile of
- * classes together: each class is another page of memory. */
+ * states[l] has the lane l that a row of classes would have, so that every sum is the same. A class is read of all rows at once,
+ * for each may be on another page of memory; the states stay in the first-level cache. */
 INLINE void OP(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdiff_t n_classes,
-                           const struct OP(scaling) *scaling, int centred, struct OP(state) (*states)[LANES])
+                           const struct OP(scaling) *scaling, int centred, struct OP(state) (*states)[BLOCK / LANES])
 {
-    V c = OP(load)(scaling->c), magic = OP(load)(scaling->magic), lowest = OP(load)(scaling->lowest);
-    for (int g = 0; g < n_groups; g++)
-        for (int l = 0; l < LANES; l++)
-            OP(start)(&states[g][l]);
-    for (ptrdiff_t first = begin; first < begin + n_classes; first += ACROSS) {
-        ptrdiff_t n = begin + n_classes - first < ACROSS ? begin + n_classes - first : ACROSS;
-        C tile[BLOCK / LANES][ACROSS][LANES];
-        OP(pack_across)(x, n_groups, first, n, ACROSS, tile[0][0]);
+    for (int l = 0; l < LANES; l++)
         for (int g = 0; g < n_groups; g++)
-            for (int l = 0; l < LANES && l < n; l++) {
-                struct OP(state) local = states[g][l];
-                ptrdiff_t j = l;
-                for (; j + LANES < n; j += 2 * LANES) {
-                    V term = OP(term)(&local, OP(load)(tile[g][j]), c, magic, lowest, centred);
-                    V other = OP(term)(&local, OP(load)(tile[g][j + LANES]), c, magic, lowest, centred);
-                    OP(add_terms)(local.sum, local.low, OP(add)(term, other));
-                }
-                if (j < n)
-                    OP(add_terms)(local.sum, local.low, OP(term)(&local, OP(load)(tile[g][j]), c, magic, lowest, centred));
-                states[g][l] = local;
-            }
-    }
+            OP(start)(&states[l][g]);
+    for (ptrdiff_t first = 0; first < n_classes; first += 2 * LANES)
+        for (int l = 0; l < LANES && first + l < n_classes; l++)
+            if (first + l + LANES < n_classes)
+                OP(add_across)(x, n_groups, begin + first + l, LANES, 1, scaling, centred, states[l]);
+            else
+                OP(add_across)(x, n_groups, begin + first + l, LANES, 0, scaling, centred, states[l]);
 }
 
-INLINE struct lane_sum OP(merge_across)(const struct OP(state) *states, int h)
+INLINE struct lane_sum OP(merge_across)(const struct OP(state) (*states)[BLOCK / LANES], int g, int h)
 {
     struct lane_sum lanes[LANES];
     for (int l = 0; l < LANES; l++)
-        lanes[l] = (struct lane_sum){WIDEN(states[l].max_x, h), WIDEN(states[l].max_e, h), {states[l].sum[h], states[l].low[h]}};
+        lanes[l] = (struct lane_sum){WIDEN(states[l][g].max_x, h), WIDEN(states[l][g].max_e, h),
+                                     {states[l][g].sum[h], states[l][g].low[h]}};
     for (int width = LANES / 2; width; width /= 2)
         for (int l = 0; l < width; l++)
             merge_lanes(&lanes[l], &lanes[l + width]);
@@ -567,7 +558,7 @@ struct OP(across) {
 static void OP(across_segment)(void *context, int i)
 {
     struct OP(across) *of = context;
-    struct OP(state) states[BLOCK / LANES][LANES];
+    struct OP(state) states[LANES][BLOCK / LANES];
     ptrdiff_t begin = i * of->segments.length, n = segment_size(&of->segments, i);
     if (of->centred)
         OP(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 1, states);
@@ -575,7 +566,7 @@ static void OP(across_segment)(void *context, int i)
         OP(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 0, states);
     for (int g = 0; g < of->n_groups; g++)
         for (int h = 0; h < LANES / 8; h++)
-            of->sum[i * of->n_groups + g][h] = OP(merge_across)(states[g], h);
+            of->sum[i * of->n_groups + g][h] = OP(merge_across)(states, g, h);
 }
 
 INLINE void OP(sum_across_rows)(struct OP(across) *of, ptrdiff_t n_classes)

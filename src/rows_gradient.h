@@ -169,9 +169,8 @@ INLINE void OP(stream_all)(C *to, const C *from, ptrdiff_t n)
 
 /* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
  * is not, its probability is at most 1/2, and nothing cancels. */
-static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, int first, int n_rows,
-                                  const struct pairs *pairs, const struct OP(shares) *shares, const double *slope,
-                                  const double *scale)
+static void OP(entries_of_codes)(const struct codes *codes, int first, int n_rows, const struct pairs *pairs,
+                                 const struct OP(shares) *shares, const double *slope, const double *scale, double *entries)
 {
     for (; first < n_rows; first += LANES) {
         int all = n_rows - first < LANES ? n_rows - first : LANES;
@@ -186,39 +185,35 @@ static void OP(gradient_of_codes)(struct sink out, const struct codes *codes, in
             f64x8 of_largest = fnma_f64(own, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), of_e);
             f64x8 of_other = fnma_f64(own, scales, WIDEN(of_target, h));
             i64x8 largest = equal_f64(load_part_f64(pairs->m + i, n, 0), load_part_f64(codes->x + i, n, 1));
-            double entries[8];
-            store_f64(entries, choose_f64(largest, mul_f64(of_largest, scales), of_other));
-            for (int j = 0; j < n; j++) {
-                char *place = out.rows[i + j] + codes->code[i + j] * out.step;
-                C entry = (C)entries[j];
-                if (out.element == OP(ELEMENT))
-                    memcpy(place, &entry, sizeof entry);
-                else
-                    write_element(place, out.element, entry);
-            }
+            store_part_f64(entries + i, n, choose_f64(largest, mul_f64(of_largest, scales), of_other));
         }
     }
 }
 
-/* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time. */
+/* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time, with
+ * its entries, where there are codes. Not past the caches: parts of many lines would be. */
 static void OP(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
-                                const struct OP(shares) *shares)
+                                const struct OP(shares) *shares, const struct codes *codes, const double *entries)
 {
     struct OP(factors) factors[BLOCK / LANES];
-    C stage[BLOCK];
-    for (int g = 0; g < n_groups; g++)
+    double code[BLOCK];
+    V codes_of[BLOCK / LANES], entry[BLOCK / LANES];
+    for (int i = 0; i < n_groups * LANES; i++)
+        code[i] = codes ? (double)codes->code[i] : -1;
+    for (int g = 0; g < n_groups; g++) {
         factors[g] = OP(factors_of_rows)(shares, g * LANES);
+        codes_of[g] = OP(narrow)(code + g * LANES);
+        entry[g] = codes ? OP(narrow)(entries + g * LANES) : OP(set)(0);
+    }
     for (ptrdiff_t j = begin; j < stop; j++) {
         const C *p = (const C *)(const void *)(x.rows[0] + j * x.step);
-        C *result = (C *)(void *)(out.rows[0] + j * out.step), *to = out.stream ? stage : result;
-        for (int g = 0; g < n_groups * LANES; g += LANES) {
-            __builtin_prefetch((const char *)(p + g) + AHEAD_ACROSS * x.step);
-            if (!out.stream)
-                __builtin_prefetch((char *)(result + g) + AHEAD_ACROSS * out.step, 1);
-            OP(store)(to + g, OP(share)(OP(load)(p + g), &factors[g / LANES]));
+        C *result = (C *)(void *)(out.rows[0] + j * out.step);
+        V c = OP(set)((C)j);
+        for (int g = 0; g < n_groups; g++, p += LANES, result += LANES) {
+            __builtin_prefetch((const char *)p + AHEAD_ACROSS * x.step);
+            __builtin_prefetch((char *)result + AHEAD_ACROSS * out.step, 1);
+            OP(store)(result, OP(choose)(OP(equal)(codes_of[g], c), entry[g], OP(share)(OP(load)(p), &factors[g])));
         }
-        if (out.stream)
-            OP(stream_all)(result, stage, n_groups * LANES);
     }
 }
 
@@ -277,8 +272,9 @@ struct OP(segments_of_gradient) {
     struct source x;
     struct sink out;
     const struct class_target *target;
+    const struct codes *codes;
     int n_across, first_row, n_rows;
-    const double *scale;
+    const double *scale, *entries;
     const struct OP(shares) *shares;
 };
 
@@ -292,7 +288,7 @@ static void OP(gradient_segment)(void *context, int s)
     int stream = in_place && out.stream;
     const ptrdiff_t tile = whole && of->target && is_direct(of->target) ? end - begin : TILE;
     if (of->n_across)
-        OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares);
+        OP(gradient_across)(x, out, of->n_across / LANES, begin, end, of->shares, of->codes, of->entries);
     for (int i = of->first_row; i < of->n_rows; i++) {
         struct OP(factors) factors = OP(factors_of_row)(of->shares, i);
         const C *logits = (const C *)(const void *)(x.rows[i] + begin * x.step);
@@ -323,13 +319,21 @@ static void OP(gradient_segment)(void *context, int s)
     }
 }
 
+/* Whether rows lie side by side, in the result too. Codes are compared as C. */
+INLINE int OP(goes_across)(struct source x, struct sink out, const struct class_target *target, ptrdiff_t n_classes)
+{
+    return !target && OP(side_by_side)(x) && out.between == sizeof(C) && out.element == OP(ELEMENT) && n_classes < 1 << 24;
+}
+
 /* The rows from `first`, which LANES divides. */
 static void OP(gradient_rows)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
                               int first, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
                               const struct OP(shares) *shares, const double *slope, const double *scale)
 {
     int i = first, n_across = 0;
-    double weights[OP(FEW) * LANES], lowest[LANES];
+    double weights[OP(FEW) * LANES], lowest[LANES], entries[BLOCK];
+    if (codes)
+        OP(entries_of_codes)(codes, first, n_rows, pairs, shares, slope, scale, entries);
     if (OP(keeps)(pairs, n_classes) && out.step == sizeof(C) && out.element == OP(ELEMENT))
         for (; i + LANES <= n_rows; i += LANES) {
             struct source group = x;
@@ -342,13 +346,19 @@ static void OP(gradient_rows)(struct source x, struct sink out, const struct cla
             OP(gradient_few)(group, out.rows + i, n_classes, kept ? exponentials : NULL, &factors, target ? weights : NULL,
                              scale + i);
         }
-    else if (OP(side_by_side)(x) && !target && out.between == sizeof(C) && out.element == OP(ELEMENT))
+    else if (OP(goes_across)(x, out, target, n_classes))
         i = n_across = n_rows / LANES * LANES;
-    struct OP(segments_of_gradient) of = {{0}, x, out, target, n_across, i, n_rows, scale, shares};
+    struct OP(segments_of_gradient) of = {{0}, x, out, target, codes, n_across, i, n_rows, scale, entries, shares};
     if (n_across || i < n_rows)
         run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
-    if (codes)
-        OP(gradient_of_codes)(out, codes, first, n_rows, pairs, shares, slope, scale);
+    for (i = first + n_across; codes && i < n_rows; i++) {
+        char *place = out.rows[i] + codes->code[i] * out.step;
+        C entry = (C)entries[i];
+        if (out.element == OP(ELEMENT))
+            memcpy(place, &entry, sizeof entry);
+        else
+            write_element(place, out.element, entry);
+    }
 }
 
 static void OP(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
@@ -363,8 +373,7 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
     /* Short rows are made in a stage, some at a time, where they are to go past the caches or are not written as they are. */
     int as_they_are = out.step == sizeof(C) && out.element == OP(ELEMENT), stream = out.stream && as_they_are && out.between == bytes;
-    int across = !target && OP(side_by_side)(x) && out.between == sizeof(C) && out.element == OP(ELEMENT);
-    if (bytes * LANES > STAGE || across || (as_they_are && !stream)) {
+    if (bytes * LANES > STAGE || OP(goes_across)(x, out, target, n_classes) || (as_they_are && !stream)) {
         OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
         return;
     }
