@@ -178,7 +178,8 @@ cdef class Call:
             self.job.positions, self.job.n_positions = <const int32_t *>rows.view.data, rows.size
         return 0
 
-    cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint with_classes=True) except -1:
+    cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint stream=False,
+                         bint with_classes=True) except -1:
         cdef Rows rows
         self.job.loss_element = F32 if narrow else F64
         self.job.denominator = denominator
@@ -187,7 +188,7 @@ cdef class Call:
         if grad is not None:
             rows = self.hold(grad, with_classes, True)
             self.job.grad, self.job.grad_step = floats(rows.view), rows.step
-            self.job.stream = rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.data
+            self.job.stream = stream and rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.data
         if hess is not None:
             rows = self.hold(hess, with_classes, True)
             self.job.hess, self.job.hess_step = floats(rows.view), rows.step
@@ -216,7 +217,7 @@ def total_weight(x, target, class_weight, sample_weight, *, ignore_index=None):
 
 def softmax_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore_index, double label_smoothing, losses,
                  grad, hess, bint narrow, double denominator, int n_threads, double z_loss=0, double focal_gamma=0,
-                 bint entropy=False, *, bint binary=False, int64_t lowest_label=0, positions=None):
+                 bint entropy=False, *, bint stream=False, bint binary=False, int64_t lowest_label=0, positions=None):
     """Losses of rows of logits: softmax cross-entropy with all its terms.
 
     x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
@@ -224,11 +225,12 @@ def softmax_loss(x, target, bint soft, sparse, class_weight, sample_weight, igno
     sorted indices. class_weight: float64, one a class. sample_weight: float64 of the rows' shape. losses: None or a
     contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes, for the
     derivatives divided by the denominator. narrow: row losses are rounded to float32. entropy: add the sum of t log t.
+    stream: a large grad is written past the caches, which is slower where its memory is new.
     binary: a single logit stands for [0, logit]. lowest_label, positions: as in log_loss.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
-    call.set_outputs(losses, grad, hess, narrow, denominator)
+    call.set_outputs(losses, grad, hess, narrow, denominator, stream)
     call.set_labels(lowest_label, positions)
     call.job.gamma, call.job.z, call.job.entropy = focal_gamma, z_loss, entropy
     if binary:
@@ -238,14 +240,14 @@ def softmax_loss(x, target, bint soft, sparse, class_weight, sample_weight, igno
 
 def proba_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore_index, double label_smoothing, losses,
                grad, hess, bint narrow, double denominator, int n_threads, double eps=0, bint normalized=False,
-               bint logs=False):
+               bint logs=False, *, bint stream=False):
     """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss, but hess, which is None.
 
     eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
-    call.set_outputs(losses, grad, hess, narrow, denominator)
+    call.set_outputs(losses, grad, hess, narrow, denominator, stream)
     call.job.eps, call.job.normalized, call.job.logs = eps, normalized, logs
     return call.run(proba_block, n_threads)
 
@@ -260,7 +262,7 @@ def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double
     call.job.target = call.hold(target).view
     call.set_weight(&call.job.pos_weight, pos_weight)
     call.job.pos_weighted = pos_weight is not None
-    call.set_outputs(losses, grad, hess, narrow, denominator, False)
+    call.set_outputs(losses, grad, hess, narrow, denominator, False, False)
     call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
     if eps is not None:
         call.job.eps = eps
@@ -275,10 +277,10 @@ def logsumexp(x, out, int n_threads):
     call.run(logsumexp_block, n_threads)
 
 
-def softmax(x, out, bint logs, int n_threads):
-    """softmax, or its logarithm, over the last axis into an array of x's shape, of any of x's dtypes."""
+def softmax(x, out, bint logs, int n_threads, *, bint stream=False):
+    """softmax, or its logarithm, over the last axis into an array of x's shape, of any of x's dtypes; stream as above."""
     cdef Call call = Call(x, None)
-    call.set_outputs(None, out, None, False, 1)
+    call.set_outputs(None, out, None, False, 1, stream)
     call.job.logs = logs
     call.run(softmax_block, n_threads)
 

@@ -8,7 +8,7 @@ enum {
     FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
     MOST_FEW = FEW_BYTES / 4,                     /* of float32 */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
-    AHEAD_ACROSS = 6,                             /* classes that rows side by side are fetched ahead, into the second-level cache */
+    AHEAD_ACROSS = 6,                             /* classes that rows side by side are fetched ahead */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
     STAGE = 16384,                                /* bytes of short rows that are written together */
     MOST_SEGMENTS = 64,                           /* of a row; the longest rows have longer ones */
@@ -234,6 +234,11 @@ static void gradient(struct source x, struct sink out, const struct class_target
                      int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
 {
     (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, slope, scale);
+}
+
+static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
+{
+    (x.element == F64 ? log_softmax_f64 : log_softmax_f32)(x, out, n_rows, n_classes, pairs);
 }
 
 static void hessian(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,

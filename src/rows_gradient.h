@@ -1,4 +1,4 @@
-/* C layer: the kernels that write a derivative class by class. Included by rows.c once per type. */
+/* C layer: the kernels that write results class by class: derivatives and log-softmax. Included by rows.c once per type. */
 
 /* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction. Nearly always the exponentials are scaled as in the sums, and may
  * have been kept there. Else the index takes the power of two of the scale over the sum, so that neither factor can underflow
@@ -92,9 +92,9 @@ static void OP(unpack_tile)(const C *tile, struct sink out, ptrdiff_t n_classes)
             OP(store)((C *)(void *)(out.rows[0] + j * out.step), OP(load)(tile + j * LANES));
 }
 
-/* LANES rows of few classes together, into rows of neighbouring classes. kept: their exponentials, or NULL; weights, where not
- * NULL: as of weights_few. */
-INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_classes, const C *kept,
+/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. kept: their exponentials, or NULL;
+ * weights, where not NULL: as of weights_few. */
+INLINE void OP(gradient_few)(struct source group, struct sink out, ptrdiff_t n_classes, const C *kept,
                              const struct OP(factors) *factors, const double *weights, const double *scale)
 {
     C tile[OP(FEW) * LANES];
@@ -111,7 +111,7 @@ INLINE void OP(gradient_few)(struct source group, char *const *out, ptrdiff_t n_
         }
         OP(store)(tile + j * LANES, value);
     }
-    OP(unpack_few)(tile, out, n_classes);
+    OP(unpack_tile)(tile, out, n_classes);
 }
 
 /* How many of n values go next: a vector, or up to where a stream can begin, past the caches. And puts them there. */
@@ -260,6 +260,10 @@ static void OP(gradient_two)(struct source x, struct sink out, const struct clas
         for (int c = 0; c < 2; c++) {
             C results[LANES];
             OP(store)(results, columns[c]);
+            if (out.between == sizeof(C) && out.element == OP(ELEMENT)) {
+                memcpy(out.rows[first] + c * out.step, results, (size_t)all * sizeof(C));
+                continue;
+            }
             for (int i = 0; i < all; i++)
                 write_element(out.rows[first + i] + c * out.step, out.element, results[i]);
         }
@@ -319,6 +323,12 @@ static void OP(gradient_segment)(void *context, int s)
     }
 }
 
+/* Whether results are written as they are, into rows of neighbouring classes or neighbouring rows. */
+INLINE int OP(is_direct_sink)(struct sink out)
+{
+    return out.element == OP(ELEMENT) && (out.step == sizeof(C) || out.between == sizeof(C));
+}
+
 /* Whether rows lie side by side, in the result too. Codes are compared as C. */
 INLINE int OP(goes_across)(struct source x, struct sink out, const struct class_target *target, ptrdiff_t n_classes)
 {
@@ -334,20 +344,22 @@ static void OP(gradient_rows)(struct source x, struct sink out, const struct cla
     double weights[OP(FEW) * LANES], lowest[LANES], entries[BLOCK];
     if (codes)
         OP(entries_of_codes)(codes, first, n_rows, pairs, shares, slope, scale, entries);
-    if (OP(keeps)(pairs, n_classes) && out.step == sizeof(C) && out.element == OP(ELEMENT))
+    if (OP(goes_across)(x, out, target, n_classes))
+        i = n_across = n_rows / LANES * LANES;
+    else if (OP(keeps)(pairs, n_classes) && OP(is_direct_sink)(out))
         for (; i + LANES <= n_rows; i += LANES) {
             struct source group = x;
+            struct sink group_out = out;
             group.rows += i;
+            group_out.rows += i;
             struct OP(factors) factors = OP(factors_of_rows)(shares, i);
             int kept = pairs->is_kept[i / 8] && shares->plain[i / 8] && shares->plain[i / 8 + LANES / 8 - 1];
             const C *exponentials = (const C *)(const void *)pairs->kept + i * n_classes;
             if (target)
                 OP(weights_few)(target, i, LANES, n_classes, weights, lowest);
-            OP(gradient_few)(group, out.rows + i, n_classes, kept ? exponentials : NULL, &factors, target ? weights : NULL,
+            OP(gradient_few)(group, group_out, n_classes, kept ? exponentials : NULL, &factors, target ? weights : NULL,
                              scale + i);
         }
-    else if (OP(goes_across)(x, out, target, n_classes))
-        i = n_across = n_rows / LANES * LANES;
     struct OP(segments_of_gradient) of = {{0}, x, out, target, codes, n_across, i, n_rows, scale, entries, shares};
     if (n_across || i < n_rows)
         run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
@@ -372,8 +384,8 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
     }
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
     /* Short rows are made in a stage, some at a time, where they are to go past the caches or are not written as they are. */
-    int as_they_are = out.step == sizeof(C) && out.element == OP(ELEMENT), stream = out.stream && as_they_are && out.between == bytes;
-    if (bytes * LANES > STAGE || OP(goes_across)(x, out, target, n_classes) || (as_they_are && !stream)) {
+    int stream = out.stream && out.step == sizeof(C) && out.element == OP(ELEMENT) && out.between == bytes;
+    if (bytes * LANES > STAGE || (OP(is_direct_sink)(out) && !stream)) {
         OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
         return;
     }
@@ -437,8 +449,7 @@ static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t 
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
     OP(softmax_rows)(pairs, n_rows, ones, ones, &plain);
     int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), i = 0;
-    int together = in_place || (out.between == sizeof(C) && out.element == OP(ELEMENT));
-    for (; n_classes <= OP(FEW) && together && i + LANES <= n_rows; i += LANES) {
+    for (; n_classes <= OP(FEW) && OP(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
         struct source group = x;
         struct sink group_out = out;
         struct OP(bend) of = {OP(factors_of_rows)(&shares, i), OP(factors_of_rows)(&plain, i), OP(narrow)(pairs->m + i),
@@ -468,4 +479,119 @@ static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t 
                 OP(write)(out.rows[i] + first * out.step, out.step, out.element, n, out_copy);
         }
     }
+}
+
+/* What log-softmax takes from x, of one row in all lanes, or of a row a lane: m and log1p(r). */
+struct OP(to_subtract) {
+    f64x8 m[LANES / 8], tail[LANES / 8], tail_low[LANES / 8];
+};
+
+struct OP(log_softmax) {
+    struct segments segments;
+    struct source x;
+    struct sink out;
+    int n_across, first_row, n_rows;
+    const struct pairs *pairs;
+    double tail[BLOCK], tail_low[BLOCK];
+};
+
+INLINE struct OP(to_subtract) OP(to_subtract_of)(const struct OP(log_softmax) *of, int i, int together)
+{
+    struct OP(to_subtract) less;
+    for (int h = 0; h < LANES / 8; h++) {
+        int k = i + 8 * h;
+        less.m[h] = together ? load_f64(of->pairs->m + k) : set_f64(of->pairs->m[i]);
+        less.tail[h] = together ? load_f64(of->tail + k) : set_f64(of->tail[i]);
+        less.tail_low[h] = together ? load_f64(of->tail_low + k) : set_f64(of->tail_low[i]);
+    }
+    return less;
+}
+
+/* x - m - tail. Both terms are <= 0, so only float64 has to mind what rounding x - m loses. */
+INLINE V OP(log_share)(V x, const struct OP(to_subtract) *less)
+{
+    double results[LANES];
+    for (int h = 0; h < LANES / 8; h++) {
+        f64x8 low, logit = WIDEN(x, h), margin = sub_f64(logit, less->m[h]), tail = less->tail[h];
+        if (OP(ELEMENT) == F64) {
+            margin = two_sum(logit, sub_f64(set_f64(0), less->m[h]), &low);
+            low = sub_f64(less->tail_low[h], low);
+            tail = add_f64(tail, choose_f64(less_f64(set_f64(-INFINITY), margin), low, set_f64(0)));
+        }
+        store_f64(results + 8 * h, sub_f64(margin, tail));
+    }
+    return OP(narrow)(results);
+}
+
+INLINE void OP(log_softmax_part)(const C *row, ptrdiff_t n, const struct OP(to_subtract) *less, int stream, C *result)
+{
+    for (ptrdiff_t j = 0; j < n;) {
+        int part = OP(next_part)(result + j, n - j, stream);
+        V x = part == LANES ? OP(load)(row + j) : OP(load_part)(row + j, part, 0);
+        OP(put)(result + j, part, OP(log_share)(x, less), stream);
+        j += part;
+    }
+}
+
+static void OP(log_softmax_segment)(void *context, int s)
+{
+    const struct OP(log_softmax) *of = context;
+    struct source x = of->x;
+    struct sink out = of->out;
+    ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
+    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT);
+    const ptrdiff_t tile = in_place && OP(direct)(x) ? end - begin : TILE;
+    struct OP(to_subtract) across[BLOCK / LANES];
+    for (int i = 0; i < of->n_across; i += LANES)
+        across[i / LANES] = OP(to_subtract_of)(of, i, 1);
+    for (ptrdiff_t j = begin; of->n_across && j < end; j++) {
+        const C *p = (const C *)(const void *)(x.rows[0] + j * x.step);
+        C *result = (C *)(void *)(out.rows[0] + j * out.step);
+        for (int i = 0; i < of->n_across; i += LANES) {
+            __builtin_prefetch((const char *)(p + i) + AHEAD_ACROSS * x.step);
+            __builtin_prefetch((char *)(result + i) + AHEAD_ACROSS * out.step, 1);
+            OP(store)(result + i, OP(log_share)(OP(load)(p + i), &across[i / LANES]));
+        }
+    }
+    for (int i = of->first_row; i < of->n_rows; i++) {
+        struct OP(to_subtract) less = OP(to_subtract_of)(of, i, 0);
+        for (ptrdiff_t first = begin; first < end; first += tile) {
+            ptrdiff_t n = end - first < tile ? end - first : tile;
+            C x_copy[TILE], out_copy[TILE];
+            const C *row = OP(contiguous)(x, i, first, n, x_copy);
+            char *place = out.rows[i] + first * out.step;
+            OP(log_softmax_part)(row, n, &less, in_place && out.stream, in_place ? (C *)(void *)place : out_copy);
+            if (!in_place)
+                OP(write)(place, out.step, out.element, n, out_copy);
+        }
+    }
+}
+
+static void OP(log_softmax)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
+{
+    struct OP(log_softmax) of;
+    of.x = x;
+    of.out = out;
+    of.n_across = of.first_row = OP(goes_across)(x, out, NULL, n_classes) ? n_rows / LANES * LANES : 0;
+    of.n_rows = n_rows;
+    of.pairs = pairs;
+    for (int i = 0; i < n_rows; i += 8) {
+        f64x8 low, high = tails(pairs, i, at_most_8(n_rows - i), &low);
+        store_part_f64(of.tail + i, at_most_8(n_rows - i), high);
+        store_part_f64(of.tail_low + i, at_most_8(n_rows - i), low);
+    }
+    int few = n_classes <= OP(FEW) && OP(is_direct_sink)(out) && !of.n_across;
+    for (; few && of.first_row + LANES <= n_rows; of.first_row += LANES) {
+        struct source group = x;
+        struct sink group_out = out;
+        struct OP(to_subtract) less = OP(to_subtract_of)(&of, of.first_row, 1);
+        C tile[OP(FEW) * LANES];
+        group.rows += of.first_row;
+        group_out.rows += of.first_row;
+        OP(pack_tile)(group, n_classes, tile);
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            OP(store)(tile + j * LANES, OP(log_share)(OP(load)(tile + j * LANES), &less));
+        OP(unpack_tile)(tile, group_out, n_classes);
+    }
+    run_segments(x.team, OP(log_softmax_segment), &of.segments, n_classes);
 }

@@ -238,8 +238,7 @@ INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct
 {
     int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), i = 0;
     double lowest[LANES];
-    int together = in_place || (out.between == sizeof(C) && out.element == OP(ELEMENT));
-    for (; n_classes <= OP(FEW) && together && i + LANES <= n_rows; i += LANES) {
+    for (; n_classes <= OP(FEW) && OP(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
         struct source group = x;
         struct sink group_out = out;
         double weights[OP(FEW) * LANES];

@@ -38,6 +38,7 @@ def softmax_loss(
     focal_gamma: float = 0.0,
     entropy: bool = False,
     *,
+    stream: bool = False,
     binary: bool = False,
     lowest_label: int = 0,
     positions: np.ndarray | None = None,
@@ -60,6 +61,8 @@ def proba_loss(
     eps: float = 0.0,
     normalized: bool = False,
     logs: bool = False,
+    *,
+    stream: bool = False,
 ) -> tuple[float, float, int, int]: ...
 def binary_loss(
     x: np.ndarray,
@@ -78,7 +81,7 @@ def binary_loss(
     focal_gamma: float = 0.0,
 ) -> tuple[float, float, int, int]: ...
 def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int) -> None: ...
-def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int) -> None: ...
+def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int, *, stream: bool = False) -> None: ...
 def log_loss(
     proba: np.ndarray,
     target: np.ndarray | None,

@@ -102,7 +102,7 @@ def row_loss(
     for outputs in passes:
         total, weight, bad, bad_proba = loop(
             array, t, soft, sparse, class_weight, sample_weight, ignore_index, smoothing, *outputs, x.itemsize < 8,
-            denominator, threads, *terms,
+            denominator, threads, *terms, stream=grad is not None and grad.array is out_grad,
         )
         if bad >= 0:
             _raise_bad_target(bad, t, soft, n_classes, name, axis)

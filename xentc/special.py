@@ -198,7 +198,8 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
         rows = raw.transpose(order).reshape(*(shape[d] for d in kept), count)
         target = np.empty(rows.shape, _validation.result_type(x))
     if rows.size:
-        _core.softmax(rows, target, logs, _config.threads_for(rows.size, n_threads))
+        threads = _config.threads_for(rows.size, n_threads)
+        _core.softmax(rows, target, logs, threads, stream=result is out and len(axes) == 1)
     if len(axes) != 1:
         result[...] = target.reshape([shape[d] for d in order]).transpose(np.argsort(order))
     if out is not None and result is not out:
