@@ -279,6 +279,10 @@ INLINE struct lane_sum OP(sum_segment)(struct source group, ptrdiff_t n_classes,
             for (int i = 0; i < 8; i++)
                 memcpy(&copy[i][j], group.rows[0] + i * group.between + (first + j) * group.step, sizeof(C));
         for (int i = 0; i < 8; i++) {
+            if (i && group.rows[i] == group.rows[0]) {
+                states[i] = states[0];
+                continue;
+            }
             if (!by_class)
                 OP(read)(group.rows[i] + first * group.step, group.step, group.element, n, copy[i]);
             OP(sum_many)(copy[i], n, scaling, i, centred, &states[i]);

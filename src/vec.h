@@ -506,24 +506,6 @@ INLINE f64x8 load_widened(const float *p)
     return v;
 }
 
-/* The first n lanes, each rounded to the nearest float32. */
-INLINE void store_narrowed(float *p, int n, f64x8 v)
-{
-    float values[8];
-#if WIDTH == 64
-    _mm256_storeu_ps(values, _mm512_cvtpd_ps((__m512d)v.r[0]));
-#elif WIDTH == 32
-    EACH_REGISTER _mm_storeu_ps(values + 4 * i, _mm256_cvtpd_ps((__m256d)v.r[i]));
-#else
-    for (int i = 0; i < 8; i++)
-        values[i] = (float)v.r[i / 2][i & 1];
-#endif
-    if (n == 8)
-        memcpy(p, values, sizeof values);
-    else
-        memcpy(p, values, (size_t)n * sizeof *p);
-}
-
 /* a + b = sum + error, exactly (Knuth 1969). */
 INLINE f64x8 two_sum(f64x8 a, f64x8 b, f64x8 *error)
 {
