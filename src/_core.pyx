@@ -19,10 +19,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, KEPT, SEGMENT,
+    BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, KEPT, SEGMENT, SHAPES, STREAM_BYTES,
     U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
     binary_target, class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_rounded,
-    exact_sum, kernels, pairs, read_code, running_sum, sink, soft_sums, source, team, value_range,
+    exact_sum, kernels, most_classes, pairs, read_code, running_sum, shape, sink, soft_sums, source, team, value_range,
     write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version,
     xentc_leave_kernels, xentc_runtime_start, xentc_usable,
 )
@@ -33,8 +33,6 @@ xentc_runtime_start()
 
 cdef enum:
     MAX_DIMS = 64                     # NumPy's own limit
-    BLOCK_BYTES = 131072              # logits of a block: they stay in the second-level cache between its passes
-    STREAM_BYTES = 1 << 25            # a gradient that no cache will hold until it is read again
     SLICE = 1 << 22                   # elements a thread works through, about 10 ms, before Ctrl-C is looked for
 
 
@@ -72,6 +70,21 @@ def build_info():
         "compiler": XENTC_COMPILER.decode(),
         "openmp": xentc_openmp_version(),
         "instruction_sets": {"built": built, "usable": usable, "chosen": (<bytes>KERNELS.name).decode()},
+    }
+
+
+def kernel_shapes(int itemsize):
+    """Where kernels change their shape, for results of 8 or 4 bytes: see src/shapes.h.
+
+    "classes": each number is the most classes of a shape. "rows": likewise. "stream_bytes": gradients from here on are
+    written past the caches.
+    """
+    cdef int i
+    lanes = 64 // itemsize
+    return {
+        "classes": sorted({most_classes(<shape>i, itemsize) for i in range(SHAPES)}),
+        "rows": sorted({8, lanes, BLOCK}),
+        "stream_bytes": STREAM_BYTES,
     }
 
 

@@ -11,13 +11,18 @@
 extern const struct kernels xentc_kernels_avx512, xentc_kernels_avx2, xentc_kernels_neon, xentc_kernels_portable;
 
 const struct kernels *const xentc_kernels[] = {
-#if defined(__x86_64__)
+#ifdef XENTC_HAS_AVX512
     &xentc_kernels_avx512,
+#endif
+#ifdef XENTC_HAS_AVX2
     &xentc_kernels_avx2,
-#elif defined(__aarch64__)
+#endif
+#ifdef XENTC_HAS_NEON
     &xentc_kernels_neon,
 #endif
+#ifdef XENTC_HAS_PORTABLE
     &xentc_kernels_portable,
+#endif
     NULL,
 };
 

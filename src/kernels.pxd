@@ -1,4 +1,4 @@
-# Cython layer: the C declarations that the typed loops use (rows.h, exact_sum.h, runtime.h).
+# Cython layer: the C declarations that the typed loops use (shapes.h, rows.h, exact_sum.h, runtime.h).
 from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "exact_sum.h" nogil:
@@ -36,11 +36,18 @@ cdef extern from "elements.h" nogil:
     int64_t read_code(const char *, element)
     void write_element(char *, element, double)
 
-cdef extern from "rows.h" nogil:
+cdef extern from "shapes.h" nogil:
     enum:
         BLOCK
+        BLOCK_BYTES
         KEPT
         SEGMENT
+        STREAM_BYTES
+    enum shape:
+        SHAPES
+    ptrdiff_t most_classes(shape, size_t)
+
+cdef extern from "rows.h" nogil:
     struct team:
         void (*run)(const team *, void (*part)(void *, int) noexcept nogil, void *, int) noexcept nogil
         int n_threads

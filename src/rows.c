@@ -5,13 +5,8 @@
 #include "halves.h"
 
 enum {
-    FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
-    MOST_FEW = FEW_BYTES / 4,                     /* of float32 */
     AHEAD = 2048,                                 /* bytes that a row is fetched ahead of its use */
     AHEAD_ACROSS = 6,                             /* classes that rows side by side are fetched ahead */
-    TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
-    STAGE = 16384,                                /* bytes of short rows that are written together */
-    MOST_SEGMENTS = 64,                           /* of a row; the longest rows have longer ones */
 };
 
 /* The middle of the exponents (rows_body.h): sums of 2^40 terms must not overflow, and terms 2^-1075 (2^-150 for float32)

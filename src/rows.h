@@ -12,15 +12,10 @@
 
 #include "elements.h"
 #include "exact_sum.h"
-
-enum {
-    BLOCK = 128,                                  /* rows of a block at the most */
-    KEPT = 1 << 16,                               /* bytes */
-};
+#include "shapes.h"
 
 /* Rows longer than SEGMENT classes are summed in segments, whatever computes these, and the segments in order. `team` runs
  * part(context, i) for all i < n_parts, in any order. */
-enum { SEGMENT = 16384 };
 struct team {
     void (*run)(const struct team *team, void (*part)(void *context, int i), void *context, int n_parts);
     int n_threads;

@@ -404,7 +404,7 @@ INLINE void OP(scale_rows)(f64x8 m, struct OP(scaling) *scaling, int at)
 /* Whether there is room for the exponentials of a block. */
 INLINE int OP(keeps)(const struct pairs *pairs, ptrdiff_t n_classes)
 {
-    return pairs->kept && n_classes <= KEPT / (BLOCK * (ptrdiff_t)sizeof(C));
+    return pairs->kept && n_classes <= most_classes(CACHED_EXPONENTIALS, sizeof(C));
 }
 
 /* The pairs of a group of LANES rows of few classes, of which the first n count, from its sums. Nearly always all |m| <= NEAR. */

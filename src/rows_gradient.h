@@ -332,7 +332,8 @@ INLINE int OP(is_direct_sink)(struct sink out)
 /* Whether rows lie side by side, in the result too. Codes are compared as C. */
 INLINE int OP(goes_across)(struct source x, struct sink out, const struct class_target *target, ptrdiff_t n_classes)
 {
-    return !target && OP(side_by_side)(x) && out.between == sizeof(C) && out.element == OP(ELEMENT) && n_classes < 1 << 24;
+    return !target && OP(side_by_side)(x) && out.between == sizeof(C) && out.element == OP(ELEMENT) &&
+           n_classes <= most_classes(CODES_AS_FLOATS, sizeof(C));
 }
 
 /* The rows from `first`, which LANES divides. */
@@ -385,7 +386,7 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
     OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
     /* Short rows are made in a stage, some at a time, where they are to go past the caches or are not written as they are. */
     int stream = out.stream && out.step == sizeof(C) && out.element == OP(ELEMENT) && out.between == bytes;
-    if (bytes * LANES > STAGE || (OP(is_direct_sink)(out) && !stream)) {
+    if (n_classes > most_classes(STAGED, sizeof(C)) || (OP(is_direct_sink)(out) && !stream)) {
         OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
         return;
     }

@@ -52,13 +52,13 @@ struct row_target {
     const double *class_weight;                   /* NULL: all are alike */
 };
 
-/* The weights a of n <= 8 classes from j; given: what they are without class weights and smoothing. */
+/* The weights a of n <= 8 classes from j, 0 in the lanes beyond; given: what they are without class weights and smoothing. */
 INLINE f64x8 weights_of(const struct row_target *target, ptrdiff_t j, int n, int single, int plain, f64x8 *given)
 {
     *given = target->t ? load_as_f64(target->t, j, single, n) : set_f64(1);
     if (plain)
         return *given;
-    f64x8 w = target->class_weight ? load_part_f64(target->class_weight + j, n, 0) : target->alike;
+    f64x8 w = target->class_weight ? load_part_f64(target->class_weight + j, n, 0) : first_lanes_f64(target->alike, n);
     return mul_f64(w, fma_f64(target->keep, *given, target->uniform));
 }
 
