@@ -11,18 +11,20 @@ import os
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.ref cimport PyObject
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, NAN, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, KEPT, SEGMENT, SHAPES, STREAM_BYTES,
+    BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES, STREAM_BYTES,
     U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
     binary_target, class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_rounded,
-    exact_sum, kernels, most_classes, pairs, read_code, running_sum, shape, sink, soft_sums, source, team, value_range,
+    exact_sum, exponentials_bytes, kernels, most_classes, pairs, read_code, running_sum, scratch_bytes, shape, sink, soft_sums,
+    source, take, team, value_range, whole_lines,
     write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version,
     xentc_leave_kernels, xentc_runtime_start, xentc_usable,
 )

@@ -40,23 +40,33 @@ cdef extern from "shapes.h" nogil:
     enum:
         BLOCK
         BLOCK_BYTES
-        KEPT
         SEGMENT
         STREAM_BYTES
     enum shape:
         SHAPES
     ptrdiff_t most_classes(shape, size_t)
 
+cdef extern from "scratch.h" nogil:
+    enum:
+        LINE
+    void *take(char **, size_t)
+    size_t whole_lines(size_t)
+    size_t exponentials_bytes(ptrdiff_t, size_t)
+    size_t scratch_bytes(ptrdiff_t, size_t)
+
 cdef extern from "rows.h" nogil:
     struct team:
-        void (*run)(const team *, void (*part)(void *, int) noexcept nogil, void *, int) noexcept nogil
+        void (*run)(const team *, void (*part)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
         int n_threads
+        char *scratch
+        size_t scratch_bytes
     struct source:
         const char **rows
         ptrdiff_t step
         element element
         ptrdiff_t between
         const team *team
+        char *scratch
     struct sink:
         char **rows
         ptrdiff_t step

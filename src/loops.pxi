@@ -49,6 +49,12 @@ cdef struct gathered:
     Py_ssize_t bad_row                # the first row with an invalid target, or n_rows
     Py_ssize_t bad_proba              # the first row with a probability outside [0, 1], or n_rows
     value_range range                 # of the probabilities
+    char *scratch                     # this thread's, for what lasts no longer than a block
+
+
+cdef inline Py_ssize_t computed_size(const job *j) noexcept nogil:
+    # The bytes of the elements that results are computed in.
+    return 8 if j.x.element == F64 else 4
 
 
 ctypedef void (*block_loop)(const job *, Py_ssize_t, int, gathered *) noexcept nogil
@@ -161,7 +167,7 @@ cdef void load_weights(const job *j, Py_ssize_t first, int n, rows_of_target *t)
 cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_of_target *t, gathered *g) noexcept nogil:
     # The class weight of a plain code is the row's; in all other targets each class has its own.
     cdef int i
-    t.target = [[NULL, 0, F64, 0, NULL], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
+    t.target = [[NULL, 0, F64, 0, NULL, NULL], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
     if not one_hot:
         t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
     load_weights(j, first, n, t)
@@ -177,7 +183,7 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
     elif j.entries != NULL:
         t.target.start, t.target.index, t.target.value, t.target.value_step = &j.entries[first], j.indices, j.values, 1
     else:
-        t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows), NULL]
+        t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows), NULL, NULL]
 
 
 cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
@@ -241,12 +247,11 @@ cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
 cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
     cdef sink none = [NULL, 0, F64, 0, False]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element, 0, False]
     cdef pairs row_pairs
-    cdef char[KEPT] kept
     cdef soft_sums sums
     cdef double[BLOCK] x_target, rest, plain, z, lse, scale
     cdef codes hot = [t.code, x_target, plain]
@@ -257,7 +262,9 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
-    row_pairs.kept = kept if j.grad.data != NULL and j.gamma == 0 else NULL
+    row_pairs.kept = NULL
+    if j.grad.data != NULL and j.gamma == 0:
+        row_pairs.kept = <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
     if binary:
         KERNELS.gather(x, FIRST_CLASS, n, x_target)
         KERNELS.pair_binary(x_target, n, &row_pairs)
@@ -357,7 +364,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     # Probabilities or their logarithms instead of logits.
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
     cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef soft_sums sums
     cdef double[BLOCK] total, scale
@@ -399,7 +406,7 @@ cdef bint has_nan(const job *j, const char *row) noexcept nogil:
     cdef row_pointer p
     for c in range(j.n_classes):
         p = row + c * j.x_step
-        KERNELS.gather([&p, 0, j.x.element, 0, NULL], &zero, 1, &value)
+        KERNELS.gather([&p, 0, j.x.element, 0, NULL, NULL], &zero, 1, &value)
         if isnan(value):
             return True
     return False
@@ -410,7 +417,7 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     cdef pairs row_pairs
     cdef double[BLOCK] lse
     cdef int i
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
     row_pairs.kept = NULL
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     KERNELS.logsumexp(&row_pairs, n, lse)
@@ -423,14 +430,13 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
 
 cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef row_pointer[BLOCK] rows, out_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
     cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element, 0, j.stream]
     cdef pairs row_pairs
-    cdef char[KEPT] kept
     cdef double[BLOCK] one
     cdef int i
     out.between = fill_rows(&j.grad, first, n, out_rows)
-    row_pairs.kept = NULL if j.logs else kept
+    row_pairs.kept = NULL if j.logs else <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
     KERNELS.pair(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
         one[i] = 1
@@ -459,7 +465,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
             if not 0 <= code[e] < j.n_codes:
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
-        KERNELS.gather([same, j.x_step, j.x.element, 0, NULL], code, n, p)
+        KERNELS.gather([same, j.x_step, j.x.element, 0, NULL, NULL], code, n, p)
         KERNELS.minus_log(p, NULL, j.eps, n, term)
         for e in range(n):
             new = total + term[e]
@@ -474,7 +480,7 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     cdef rows_of_target t
     cdef double[BLOCK] p, loss
     cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team]
+    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
     cdef bint binary = j.n_classes == 1
     cdef int i
     KERNELS.range(x, n, j.n_classes, j.tolerance, p, &g.range)
@@ -496,72 +502,106 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     finish_rows(j, first, n, loss, &t, g)
 
 
-cdef void run_parts(const team *of, void (*part)(void *, int) noexcept nogil, void *context, int n_parts) noexcept nogil:
+cdef void run_parts(const team *of, void (*part)(void *, int, char *) noexcept nogil, void *context,
+                    int n_parts) noexcept nogil:
     cdef int i
     for i in prange(n_parts, num_threads=of.n_threads, schedule="static"):
-        run_part(part, context, i)
+        run_part(part, context, i, of.scratch + threadid() * of.scratch_bytes)
 
 
-cdef inline void run_part(void (*part)(void *, int) noexcept nogil, void *context, int i) noexcept nogil:
+cdef inline void run_part(void (*part)(void *, int, char *) noexcept nogil, void *context, int i,
+                          char *scratch) noexcept nogil:
     cdef uint64_t control = xentc_enter_kernels()
-    part(context, i)
+    part(context, i, scratch)
     xentc_leave_kernels(control)
+
+
+cdef struct workers:
+    # What each thread gathers, followed by its scratch memory.
+    char *memory
+    char *first
+    size_t apart
+    int n
+
+
+cdef inline gathered *gathered_by(const workers *all, int t) noexcept nogil:
+    return <gathered *>(all.first + t * all.apart)
+
+
+cdef int hire(workers *all, int n, const job *j, team *sharing) except -1:
+    # `sharing` gets scratch memory for its threads too.
+    cdef size_t room = scratch_bytes(j.n_classes, computed_size(j)), size = whole_lines(sizeof(gathered))
+    cdef int t
+    cdef gathered *g
+    all.n, all.apart = n, size + room
+    sharing.scratch_bytes = room
+    all.memory = <char *>PyMem_RawMalloc(LINE + n * all.apart + (sharing.n_threads * room if j.team != NULL else 0))
+    if all.memory == NULL:
+        raise MemoryError
+    all.first = <char *>whole_lines(<size_t>all.memory)
+    sharing.scratch = all.first + n * all.apart
+    for t in range(n):
+        g = gathered_by(all, t)
+        memset(g, 0, sizeof(gathered))
+        g.bad_row = g.bad_proba = j.n_rows
+        g.range.lowest, g.range.highest = INFINITY, -INFINITY
+        g.scratch = <char *>g + size
+    return 0
+
+
+cdef void gather_all(const workers *all, gathered *result) noexcept:
+    cdef int t
+    cdef gathered *g
+    for t in range(all.n):
+        g = gathered_by(all, t)
+        exact_flush(&g.total)
+        exact_flush(&g.total_weight)
+        if t == 0:
+            result[0] = g[0]
+            continue
+        exact_merge(&result.total.exact, &g.total.exact)
+        exact_merge(&result.total_weight.exact, &g.total_weight.exact)
+        result.bad_row = min(result.bad_row, g.bad_row)
+        result.bad_proba = min(result.bad_proba, g.bad_proba)
+        result.range.lowest = min(result.range.lowest, g.range.lowest)
+        result.range.highest = max(result.range.highest, g.range.highest)
+        result.range.not_finite |= g.range.not_finite
+        result.range.sums_differ |= g.range.sums_differ
 
 
 cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1:
     # All blocks of the call, in slices between which Ctrl-C is looked for.
-    cdef Py_ssize_t row_bytes = j.n_classes * (8 if j.x.element == F64 else 4)
+    cdef Py_ssize_t row_bytes = j.n_classes * computed_size(j)
     # Rows that share their cache lines go together, whatever their length.
     cdef bint across = not -8 <= j.x_step <= 8
     cdef Py_ssize_t block = BLOCK if across else max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop
-    cdef team all_threads = [run_parts, n_threads]
+    cdef team all_threads = [run_parts, n_threads, NULL, 0]
+    cdef workers all
+    cdef int t
     if n_blocks < 4 * n_threads and n_blocks % n_threads != 0 and j.n_classes > SEGMENT and not xentc_forked():
         # Too few blocks to share: one by one, by all threads.
         j.team, n_threads = &all_threads, 1
-    cdef int t
     if xentc_forked() or n_threads > n_blocks:
         n_threads = 1 if xentc_forked() else max(1, <int>n_blocks)
-    cdef gathered *all_gathered = result
-    memset(result, 0, sizeof(gathered))
-    if n_threads > 1:
-        all_gathered = <gathered *>calloc(n_threads, sizeof(gathered))
-        if all_gathered == NULL:
-            raise MemoryError
+    hire(&all, n_threads, j, &all_threads)
     try:
-        for t in range(n_threads):
-            all_gathered[t].bad_row = all_gathered[t].bad_proba = j.n_rows
-            all_gathered[t].range.lowest, all_gathered[t].range.highest = INFINITY, -INFINITY
         while start < n_blocks:
             stop = min(n_blocks, start + blocks_per_slice)
             with nogil:
                 if n_threads == 1:
-                    run_blocks(loop, j, block, start, stop, result)
+                    run_blocks(loop, j, block, start, stop, gathered_by(&all, 0))
                 else:
                     for t in prange(n_threads, num_threads=n_threads, schedule="static"):
                         run_blocks(loop, j, block, start + (stop - start) * t // n_threads,
-                                   start + (stop - start) * (t + 1) // n_threads, &all_gathered[t])
+                                   start + (stop - start) * (t + 1) // n_threads, gathered_by(&all, t))
             start = stop
             PyErr_CheckSignals()
-        for t in range(n_threads):
-            exact_flush(&all_gathered[t].total)
-            exact_flush(&all_gathered[t].total_weight)
-        if n_threads > 1:
-            result[0] = all_gathered[0]
-        for t in range(1, n_threads):
-            exact_merge(&result.total.exact, &all_gathered[t].total.exact)
-            exact_merge(&result.total_weight.exact, &all_gathered[t].total_weight.exact)
-            result.bad_row = min(result.bad_row, all_gathered[t].bad_row)
-            result.bad_proba = min(result.bad_proba, all_gathered[t].bad_proba)
-            result.range.lowest = min(result.range.lowest, all_gathered[t].range.lowest)
-            result.range.highest = max(result.range.highest, all_gathered[t].range.highest)
-            result.range.not_finite |= all_gathered[t].range.not_finite
-            result.range.sums_differ |= all_gathered[t].range.sums_differ
+        gather_all(&all, result)
     finally:
-        if n_threads > 1:
-            free(all_gathered)
+        PyMem_RawFree(all.memory)
     return 0
 
 

@@ -56,22 +56,27 @@ INLINE ptrdiff_t segment_length(ptrdiff_t n_classes)
     return ((length - 1) / TILE + 1) * TILE;
 }
 
-/* part(context, i) for the segments i of rows: a context begins with a struct segments. */
+/* part(context, i, scratch) for the segments i of rows: a context begins with a struct segments. */
 struct segments {
     ptrdiff_t n_classes, length;
 };
 
-INLINE int run_segments(const struct team *team, void (*part)(void *context, int i), struct segments *context,
-                        ptrdiff_t n_classes)
+INLINE int count_segments(ptrdiff_t n_classes)
+{
+    return (int)((n_classes - 1) / segment_length(n_classes) + 1);
+}
+
+INLINE int run_segments(const struct team *team, void (*part)(void *context, int i, char *scratch), struct segments *context,
+                        ptrdiff_t n_classes, char *scratch)
 {
     context->n_classes = n_classes;
     context->length = segment_length(n_classes);
-    int n = n_classes == context->length ? 1 : (int)((n_classes - 1) / context->length + 1);
+    int n = n_classes == context->length ? 1 : count_segments(n_classes);
     if (team && n > 1)
         team->run(team, part, context, n);
     else
         for (int i = 0; i < n; i++)
-            part(context, i);
+            part(context, i, scratch);
     return n;
 }
 

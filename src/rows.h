@@ -12,13 +12,16 @@
 
 #include "elements.h"
 #include "exact_sum.h"
+#include "scratch.h"
 #include "shapes.h"
 
 /* Rows longer than SEGMENT classes are summed in segments, whatever computes these, and the segments in order. `team` runs
- * part(context, i) for all i < n_parts, in any order. */
+ * part(context, i, scratch) for all i < n_parts, in any order, each with scratch memory of its own. */
 struct team {
-    void (*run)(const struct team *team, void (*part)(void *context, int i), void *context, int n_parts);
+    void (*run)(const struct team *team, void (*part)(void *context, int i, char *scratch), void *context, int n_parts);
     int n_threads;
+    char *scratch;                                /* scratch_bytes of each thread, one after the other */
+    size_t scratch_bytes;
 };
 
 struct source {
@@ -27,6 +30,7 @@ struct source {
     enum element element;
     ptrdiff_t between;                            /* bytes between neighbouring rows, where all are so, or 0 */
     const struct team *team;                      /* shares the segments of these rows, or NULL */
+    char *scratch;                                /* for the kernel: see scratch.h */
 };
 
 /* Where results go, each rounded once more if the element is narrower. It may be where the logits are. */

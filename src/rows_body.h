@@ -49,6 +49,12 @@ INLINE V OP(kept_term)(struct OP(state) *state, C *place, V c, V magic, V lowest
     return OP(enter)(state, x, e);
 }
 
+/* Of LANES rows, class by class. */
+INLINE size_t OP(tile_bytes)(ptrdiff_t n_classes)
+{
+    return (size_t)(n_classes * LANES) * sizeof(C);
+}
+
 /* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. Terms enter the
  * sum in twos. next: as many lines as classes, to be fetched meanwhile. */
 INLINE void OP(sum_few)(C *tile, ptrdiff_t n_classes, struct lines next, const struct OP(scaling) *scaling, int centred,
@@ -201,7 +207,6 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
     enum { QUAD = 16 / sizeof(C) };
     const char *const *rows = group.rows;
     const char *copies[LANES];
-    C copy[LANES * MOST_FEW];                     /* float64 targets beside float32 logits have so many */
     if (OP(side_by_side)(group)) {
         for (ptrdiff_t j = 0; j < n_classes; j++)
             OP(store)(tile + j * LANES, OP(load)((const C *)(const void *)(rows[0] + j * group.step)));
@@ -209,6 +214,7 @@ INLINE void OP(pack_few)(struct source group, ptrdiff_t n_classes, C *tile)
     }
     int follow = group.between && group.between == n_classes * group.step;
     if (!OP(direct)(group)) {
+        C *copy = take(&group.scratch, (size_t)(LANES * n_classes) * sizeof(C));
         if (follow)
             OP(read)(rows[0], group.step, group.element, LANES * n_classes, copy);
         for (int i = 0; i < LANES; i++) {
@@ -257,7 +263,7 @@ INLINE struct lines OP(next_group)(struct source group, ptrdiff_t n_classes)
 INLINE struct lane_sum OP(sum_segment)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred)
 {
     struct OP(state) states[8];
-    C copy[8][TILE];
+    C (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy);
     const int direct = OP(direct)(group), in_order = group.step > 0 && group.step <= (ptrdiff_t)sizeof(C);
     const int by_class = !in_order && group.between && group.element == OP(ELEMENT);
     const ptrdiff_t tile = direct ? n_classes : TILE;
@@ -319,14 +325,15 @@ struct OP(segments) {
     struct source group;
     const struct OP(scaling) *scaling;
     int centred;
-    struct lane_sum sum[MOST_SEGMENTS];
+    struct lane_sum *sum;                         /* of each segment */
 };
 
-static void OP(sum_one_segment)(void *context, int i)
+static void OP(sum_one_segment)(void *context, int i, char *scratch)
 {
     struct OP(segments) *of = context;
     struct source group = of->group;
     const char *rows[8];
+    group.scratch = scratch;
     for (int r = 0; r < 8; r++)
         rows[r] = group.rows[r] + i * of->segments.length * group.step;
     group.rows = rows;
@@ -339,10 +346,11 @@ static void OP(sum_one_segment)(void *context, int i)
 INLINE struct lane_sum OP(sum_many_rows)(struct source group, ptrdiff_t n_classes, const struct OP(scaling) *scaling, int centred)
 {
     struct OP(segments) of;
+    of.sum = take(&group.scratch, (size_t)count_segments(n_classes) * sizeof *of.sum);
     of.group = group;
     of.scaling = scaling;
     of.centred = centred;
-    int n = run_segments(group.team, OP(sum_one_segment), &of.segments, n_classes);
+    int n = run_segments(group.team, OP(sum_one_segment), &of.segments, n_classes, group.scratch);
     for (int i = 1; i < n; i++)
         merge_lanes(&of.sum[0], &of.sum[i]);
     return of.sum[0];
@@ -433,7 +441,8 @@ INLINE void OP(pair_few)(struct source group, int n, ptrdiff_t n_classes, const 
                          struct pairs *pairs, int first)
 {
     struct OP(state) state;
-    C local[OP(FEW) * LANES], *tile = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * n_classes : local;
+    C *tile = OP(keeps)(pairs, n_classes) ? (C *)(void *)pairs->kept + first * n_classes
+                                          : take(&group.scratch, OP(tile_bytes)(n_classes));
     OP(pack_few)(group, n_classes, tile);
     OP(sum_few)(tile, n_classes, OP(next_group)(group, n_classes), scaling, 0, &state);
     pairs->is_kept[first / 8] = 1;
@@ -462,8 +471,8 @@ INLINE void OP(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t
 INLINE void OP(pair_few_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct OP(scaling) *scaling,
                                 struct pairs *pairs)
 {
-    struct OP(state) states[BLOCK / LANES];
-    C tile[OP(FEW) * LANES];
+    struct OP(state) *states = take(&x.scratch, BLOCK / LANES * sizeof *states);
+    C *tile = take(&x.scratch, OP(tile_bytes)(n_classes));
     for (int g = 0; g < n_groups; g++)
         OP(start)(&states[g]);
     for (ptrdiff_t j = 0; j < n_classes; j += 2)
@@ -549,20 +558,19 @@ INLINE struct lane_sum OP(merge_across)(const struct OP(state) (*states)[BLOCK /
     return lanes[0];
 }
 
-/* sum: of each segment, all groups; there is room for as many groups as MOST_SEGMENTS over the number of segments. */
 struct OP(across) {
     struct segments segments;
     struct source x;
     int n_groups;
     const struct OP(scaling) *scaling;
     int centred;
-    struct lane_sum sum[MOST_SEGMENTS][LANES / 8];
+    struct lane_sum (*sum)[LANES / 8];            /* of each segment, all groups */
 };
 
-static void OP(across_segment)(void *context, int i)
+static void OP(across_segment)(void *context, int i, char *scratch)
 {
     struct OP(across) *of = context;
-    struct OP(state) states[LANES][BLOCK / LANES];
+    struct OP(state) (*states)[BLOCK / LANES] = take(&scratch, LANES * sizeof *states);
     ptrdiff_t begin = i * of->segments.length, n = segment_size(&of->segments, i);
     if (of->centred)
         OP(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 1, states);
@@ -575,7 +583,7 @@ static void OP(across_segment)(void *context, int i)
 
 INLINE void OP(sum_across_rows)(struct OP(across) *of, ptrdiff_t n_classes)
 {
-    int n = run_segments(of->x.team, OP(across_segment), &of->segments, n_classes);
+    int n = run_segments(of->x.team, OP(across_segment), &of->segments, n_classes, of->x.scratch);
     for (int i = 1; i < n; i++)
         for (int g = 0; g < of->n_groups; g++)
             for (int h = 0; h < LANES / 8; h++)
@@ -586,7 +594,10 @@ static void OP(pair_across)(struct source x, int n_groups, ptrdiff_t n_classes, 
                             struct pairs *pairs)
 {
     struct OP(across) of, again;
-    int batch = MOST_SEGMENTS / (int)((n_classes - 1) / segment_length(n_classes) + 1);
+    int n_segments = count_segments(n_classes), batch = MOST_SEGMENTS / n_segments;
+    batch = n_groups < batch ? n_groups : batch;
+    of.sum = take(&x.scratch, (size_t)(batch * n_segments) * sizeof *of.sum);
+    again.sum = take(&x.scratch, (size_t)n_segments * sizeof *again.sum);
     for (int first = 0; first < n_groups; first += batch) {
         of.x = x;
         of.x.rows += first * LANES;
@@ -601,7 +612,7 @@ static void OP(pair_across)(struct source x, int n_groups, ptrdiff_t n_classes, 
             for (int h = 0; h < LANES / 8; h++)
                 all_near &= !any_f64(less_f64(set_f64(OP(NEAR)), abs_f64(rows[h].max_x)));
             if (!all_near) {
-                again = of;
+                again.x = of.x;
                 again.x.rows += g * LANES;
                 again.n_groups = 1;
                 again.scaling = &far;

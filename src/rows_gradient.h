@@ -97,7 +97,7 @@ static void OP(unpack_tile)(const C *tile, struct sink out, ptrdiff_t n_classes)
 INLINE void OP(gradient_few)(struct source group, struct sink out, ptrdiff_t n_classes, const C *kept,
                              const struct OP(factors) *factors, const double *weights, const double *scale)
 {
-    C tile[OP(FEW) * LANES];
+    C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
     if (!kept)
         OP(pack_few)(group, n_classes, tile);
     for (ptrdiff_t j = 0; j < n_classes; j++) {
@@ -232,7 +232,7 @@ static void OP(gradient_two)(struct source x, struct sink out, const struct clas
             OP(fill_group)(&group, all, LANES, rows);
         OP(pack_few)(group, 2, tile);
         if (target)
-            OP(weights_few)(target, first, all, 2, pull, lowest);
+            OP(weights_few)(target, first, all, 2, pull, lowest, x.scratch);
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
             f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
@@ -282,9 +282,10 @@ struct OP(segments_of_gradient) {
     const struct OP(shares) *shares;
 };
 
-static void OP(gradient_segment)(void *context, int s)
+static void OP(gradient_segment)(void *context, int s, char *scratch)
 {
     const struct OP(segments_of_gradient) *of = context;
+    (void)scratch;
     struct source x = of->x;
     struct sink out = of->out;
     ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
@@ -342,7 +343,9 @@ static void OP(gradient_rows)(struct source x, struct sink out, const struct cla
                               const struct OP(shares) *shares, const double *slope, const double *scale)
 {
     int i = first, n_across = 0;
-    double weights[OP(FEW) * LANES], lowest[LANES], entries[BLOCK];
+    double *weights = NULL, lowest[LANES], entries[BLOCK];
+    if (target && n_classes <= OP(FEW))
+        weights = take(&x.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
     if (codes)
         OP(entries_of_codes)(codes, first, n_rows, pairs, shares, slope, scale, entries);
     if (OP(goes_across)(x, out, target, n_classes))
@@ -357,13 +360,12 @@ static void OP(gradient_rows)(struct source x, struct sink out, const struct cla
             int kept = pairs->is_kept[i / 8] && shares->plain[i / 8] && shares->plain[i / 8 + LANES / 8 - 1];
             const C *exponentials = (const C *)(const void *)pairs->kept + i * n_classes;
             if (target)
-                OP(weights_few)(target, i, LANES, n_classes, weights, lowest);
-            OP(gradient_few)(group, group_out, n_classes, kept ? exponentials : NULL, &factors, target ? weights : NULL,
-                             scale + i);
+                OP(weights_few)(target, i, LANES, n_classes, weights, lowest, x.scratch);
+            OP(gradient_few)(group, group_out, n_classes, kept ? exponentials : NULL, &factors, weights, scale + i);
         }
     struct OP(segments_of_gradient) of = {{0}, x, out, target, codes, n_across, i, n_rows, scale, entries, shares};
     if (n_across || i < n_rows)
-        run_segments(x.team, OP(gradient_segment), &of.segments, n_classes);
+        run_segments(x.team, OP(gradient_segment), &of.segments, n_classes, x.scratch);
     for (i = first + n_across; codes && i < n_rows; i++) {
         char *place = out.rows[i] + codes->code[i] * out.step;
         C entry = (C)entries[i];
@@ -390,10 +392,10 @@ static void OP(gradient)(struct source x, struct sink out, const struct class_ta
         OP(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &shares, slope, scale);
         return;
     }
-    C stage[STAGE / sizeof(C)] __attribute__((aligned(64)));
     char *rows[BLOCK];
     struct sink staged = {rows, sizeof(C), OP(ELEMENT), bytes, 0};
     int most = (int)(STAGE / bytes) / LANES * LANES;
+    C *stage = take(&x.scratch, (size_t)((most < BLOCK ? most : BLOCK) * bytes));
     for (int first = 0; first < n_rows; first += most) {
         int stop = n_rows - first < most ? n_rows : first + most;
         for (int i = first; i < stop; i++)
@@ -455,7 +457,7 @@ static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t 
         struct sink group_out = out;
         struct OP(bend) of = {OP(factors_of_rows)(&shares, i), OP(factors_of_rows)(&plain, i), OP(narrow)(pairs->m + i),
                               OP(narrow)(of_largest + i)};
-        C tile[OP(FEW) * LANES];
+        C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
         group.rows += i;
         group_out.rows += i;
         OP(pack_tile)(group, n_classes, tile);
@@ -534,9 +536,10 @@ INLINE void OP(log_softmax_part)(const C *row, ptrdiff_t n, const struct OP(to_s
     }
 }
 
-static void OP(log_softmax_segment)(void *context, int s)
+static void OP(log_softmax_segment)(void *context, int s, char *scratch)
 {
     const struct OP(log_softmax) *of = context;
+    (void)scratch;
     struct source x = of->x;
     struct sink out = of->out;
     ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
@@ -586,7 +589,7 @@ static void OP(log_softmax)(struct source x, struct sink out, int n_rows, ptrdif
         struct source group = x;
         struct sink group_out = out;
         struct OP(to_subtract) less = OP(to_subtract_of)(&of, of.first_row, 1);
-        C tile[OP(FEW) * LANES];
+        C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
         group.rows += of.first_row;
         group_out.rows += of.first_row;
         OP(pack_tile)(group, n_classes, tile);
@@ -594,5 +597,5 @@ static void OP(log_softmax)(struct source x, struct sink out, int n_rows, ptrdif
             OP(store)(tile + j * LANES, OP(log_share)(OP(load)(tile + j * LANES), &less));
         OP(unpack_tile)(tile, group_out, n_classes);
     }
-    run_segments(x.team, OP(log_softmax_segment), &of.segments, n_classes);
+    run_segments(x.team, OP(log_softmax_segment), &of.segments, n_classes, x.scratch);
 }

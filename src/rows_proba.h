@@ -126,7 +126,7 @@ INLINE void OP(proba_few)(struct source group, const double *weights, enum proba
                           const double *divisor, int n, ptrdiff_t n_classes, struct soft_sums *sums, int first)
 {
     const f64x8 zero = set_f64(0);
-    C tile[OP(FEW) * LANES];
+    C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
     struct proba_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, zero};
     f64x8 divisors[LANES / 8];
     for (int h = 0; h < LANES / 8; h++)
@@ -188,12 +188,13 @@ INLINE void OP(proba_loss_of)(struct source x, const struct class_target *target
         }
         struct source group = x;
         const char *rows[LANES];
-        double weights[OP(FEW) * LANES], lowest[LANES], divisors[LANES] = {0};
+        double lowest[LANES], divisors[LANES] = {0};
+        double *weights = take(&group.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
         group.rows += first;
         if (n < size)
             OP(fill_group)(&group, n, size, rows);
         memcpy(divisors, divisor + first, (size_t)n * sizeof *divisors);
-        OP(weights_few)(target, first, n, n_classes, weights, lowest);
+        OP(weights_few)(target, first, n, n_classes, weights, lowest, group.scratch);
         OP(proba_few)(group, weights, kind, clip, divisors, n, n_classes, sums, first);
         memcpy(sums->lowest + first, lowest, (size_t)n * sizeof *lowest);
     }
@@ -215,7 +216,7 @@ INLINE void OP(slopes_few)(struct source group, struct sink out, const double *w
                            const struct clip *clip, const double *shift, const double *divisor, const double *scale,
                            ptrdiff_t n_classes)
 {
-    C tile[OP(FEW) * LANES];
+    C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
     f64x8 shifts[LANES / 8], divisors[LANES / 8], scales[LANES / 8], a[LANES / 8];
     for (int h = 0; h < LANES / 8; h++) {
         shifts[h] = load_f64(shift + 8 * h);
@@ -241,10 +242,10 @@ INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct
     for (; n_classes <= OP(FEW) && OP(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
         struct source group = x;
         struct sink group_out = out;
-        double weights[OP(FEW) * LANES];
+        double *weights = take(&group.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
         group.rows += i;
         group_out.rows += i;
-        OP(weights_few)(target, i, LANES, n_classes, weights, lowest);
+        OP(weights_few)(target, i, LANES, n_classes, weights, lowest, group.scratch);
         OP(slopes_few)(group, group_out, weights, kind, clip, shift + i, divisor + i, scale + i, n_classes);
     }
     ptrdiff_t tile = in_place && OP(direct)(x) && is_direct(target) ? n_classes : TILE;
@@ -320,7 +321,7 @@ static void OP(scatter)(struct sink out, const int64_t *code, const double *fill
 /* The sums of n rows, of as many rows as lanes, or eight; low and high take in all values. */
 INLINE void OP(range_few)(struct source group, int n, ptrdiff_t n_classes, double *sum, V *low, V *high)
 {
-    C tile[OP(FEW) * LANES];
+    C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
     OP(pack_few)(group, n_classes, tile);
     f64x8 total[LANES / 8];
     struct lines next = OP(next_group)(group, n_classes);

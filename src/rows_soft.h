@@ -6,7 +6,7 @@
 
 /* The weights of LANES rows of few classes, of which the first n count: class j of row i at tile[j * LANES + i]. */
 static void OP(weights_few)(const struct class_target *target, int first, int n, ptrdiff_t n_classes, double *tile,
-                            double *lowest)
+                            double *lowest, char *scratch)
 {
     const f64x8 keep = set_f64(target->keep), uniform = set_f64(target->uniform);
     const double *weight = target->class_weight;
@@ -17,10 +17,12 @@ static void OP(weights_few)(const struct class_target *target, int first, int n,
     if (target->source.rows) {
         /* float64 or as x is; what is neither becomes float64. */
         int same = target->source.element == OP(ELEMENT);
-        C given[OP(FEW) * LANES];
-        double wide[LANES / 8][OP(FEW) * 8];
+        C *given = (C *)(void *)scratch;          /* the one or the other */
+        double *wide = (double *)(void *)scratch;
         struct source group = target->source;
         const char *rows[LANES];
+        take(&scratch, (size_t)(n_classes * LANES) * sizeof(double));
+        group.scratch = scratch;
         group.rows += first;
         if (n < LANES)
             OP(fill_group)(&group, n, LANES, rows);
@@ -30,11 +32,11 @@ static void OP(weights_few)(const struct class_target *target, int first, int n,
             OP(pack_tile)(group, n_classes, given);
         }
         for (int h = 0; !same && h < LANES / 8; h++, group.rows += 8)
-            pack_tile_f64(group, n_classes, wide[h]);
+            pack_tile_f64(group, n_classes, wide + h * 8 * n_classes);
         for (ptrdiff_t j = 0; j < n_classes; j++) {
             __builtin_prefetch(next.first + next.step * j);
             for (int h = 0; h < LANES / 8; h++) {
-                f64x8 t = same ? WIDEN(OP(load)(given + j * LANES), h) : load_f64(wide[h] + 8 * j);
+                f64x8 t = same ? WIDEN(OP(load)(given + j * LANES), h) : load_f64(wide + 8 * (h * n_classes + j));
                 least[h] = min_f64(t, least[h]);
                 store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * step]), fma_f64(keep, t, uniform)));
             }
@@ -59,12 +61,13 @@ static void OP(soft_few)(struct source group, const struct class_target *target,
                          int entropy, const struct pairs *pairs, struct soft_row_sums *sums)
 {
     const f64x8 zero = set_f64(0);
-    C logits[OP(FEW) * LANES];
-    double weights[OP(FEW) * LANES], lowest[LANES];
+    double lowest[LANES];
     struct soft_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, {zero, zero}};
     f64x8 m[LANES / 8];
+    C *logits = take(&group.scratch, OP(tile_bytes)(n_classes));
+    double *weights = take(&group.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
     OP(pack_tile)(group, n_classes, logits);
-    OP(weights_few)(target, first, n, n_classes, weights, lowest);
+    OP(weights_few)(target, first, n, n_classes, weights, lowest, group.scratch);
     for (int h = 0; h < LANES / 8; h++)
         m[h] = 8 * h < n ? load_part_f64(pairs->m + first + 8 * h, at_most_8(n - 8 * h), 0) : zero;
     for (ptrdiff_t j = 0; j < n_classes; j++)
@@ -172,13 +175,14 @@ struct OP(soft_segments) {
     const struct class_target *target;
     int entropy, first, n;
     const struct pairs *pairs;
-    struct soft_row_sums sum[MOST_SEGMENTS];
+    struct soft_row_sums *sum;                    /* of each segment, or of each half of a group */
 };
 
-static void OP(sum_soft_segment)(void *context, int s)
+static void OP(sum_soft_segment)(void *context, int s, char *scratch)
 {
     const f64x8 zero = set_f64(0), above = set_f64(INFINITY);
     struct OP(soft_segments) *of = context;
+    (void)scratch;
     ptrdiff_t begin = s * of->segments.length, n_classes = segment_size(&of->segments, s);
     struct lane_table losses = {0}, masses = {0}, entropies = {0};
     double lowest[8][8];
@@ -211,6 +215,7 @@ static void OP(soft_loss)(struct source x, const struct class_target *target, in
 {
     int few = n_classes <= OP(FEW), size = few ? LANES : 8;
     struct OP(soft_segments) of;
+    of.sum = take(&x.scratch, (size_t)(few ? LANES / 8 : count_segments(n_classes)) * sizeof *of.sum);
     of.x = x;
     of.target = target;
     of.entropy = entropy;
@@ -230,7 +235,7 @@ static void OP(soft_loss)(struct source x, const struct class_target *target, in
         }
         of.first = i;
         of.n = n;
-        int n_segments = run_segments(x.team, OP(sum_soft_segment), &of.segments, n_classes);
+        int n_segments = run_segments(x.team, OP(sum_soft_segment), &of.segments, n_classes, x.scratch);
         for (int s = 1; s < n_segments; s++) {
             add_term(&of.sum[0].loss, of.sum[s].loss.high, of.sum[s].loss.low);
             add_term(&of.sum[0].mass, of.sum[s].mass.high, of.sum[s].mass.low);

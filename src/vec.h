@@ -225,12 +225,12 @@ INLINE void store_part_f32(float *p, int n, f32x16 v)
 /* v in the first n lanes, 0 in the others. */
 INLINE f64x8 first_lanes_f64(f64x8 v, int n)
 {
+    if (n == 8)
+        return v;
 #if WIDTH == 64
     return (f64x8){{(f64_register)_mm512_maskz_mov_pd((__mmask8)(0xff >> (8 - n)), (__m512d)v.r[0])}};
 #else
     f64x8 first = set_f64(0);
-    if (n == 8)
-        return v;
     memcpy(&first, &v, (size_t)n * sizeof(double));
     return first;
 #endif

@@ -16,7 +16,8 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
 {
     size_t size = element == F64 ? 8 : 4, row_bytes = size * (size_t)n_classes;
     char *data = malloc(row_bytes * (size_t)n_rows), *out = malloc(row_bytes * (size_t)n_rows);
-    if (!data || !out || fread(data, row_bytes, (size_t)n_rows, stdin) != (size_t)n_rows)
+    char *scratch = aligned_alloc(LINE, scratch_bytes(n_classes, size));
+    if (!data || !out || !scratch || fread(data, row_bytes, (size_t)n_rows, stdin) != (size_t)n_rows)
         exit(1);
     for (int first = 0; first < n_rows; first += BLOCK) {
         int n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
@@ -33,14 +34,13 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             scale[i] = 1.0 / (1 + i);
             ones[i] = 1;
         }
-        struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, NULL};
+        struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, NULL, scratch};
         struct sink out_rows = {results, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, first > 0};
         struct codes codes = {zeros, x_target, ones};
         struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, 0.9, 0.01};
         struct soft_sums sums;
         struct pairs pairs;
-        char kept[KEPT];
-        pairs.kept = first > 0 ? kept : NULL;
+        pairs.kept = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
         kernels->gather(x, zeros, n, x_target);
         kernels->pair(x, first > 0, n, n_classes, &pairs);
         kernels->target_loss(&pairs, x_target, first == 0, n, loss, rest);
@@ -108,6 +108,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         kernels->minus_log(scale, zeros, 1e-9, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }
+    free(scratch);
     free(data);
     free(out);
 }
