@@ -10,7 +10,7 @@
 #define TABLE(x) TABLE_(x)
 extern const struct kernels TABLE(KERNELS);
 
-static const int shapes[][2] = {SHAPES};
+static const int shapes[][2] = {INPUTS};
 
 static void run(const struct kernels *kernels, enum element element, int n_rows, int n_classes)
 {

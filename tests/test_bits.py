@@ -230,7 +230,7 @@ def driver_output(tmp_path, compiler, flags, run, data):
 @pytest.mark.skipif(_core.build_info()["instruction_sets"]["chosen"] != "portable", reason="done beside the portable set")
 def test_neon(tmp_path):
     data = b"".join(x.tobytes() for dtype in ("f8", "f4") for x, _ in inputs(dtype))
-    shapes = ["-DSHAPES=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]
+    shapes = ["-DINPUTS=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]
     native = driver_output(tmp_path, shutil.which("cc") or "gcc", [*shapes, "-DKERNELS=portable", "-DPORTABLE"], [], data)
     neon = driver_output(tmp_path, CROSS, [*shapes, "-DKERNELS=neon"], [EMULATOR], data)
     assert len(native) > 1_000_000
