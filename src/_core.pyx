@@ -20,13 +20,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES, STREAM_BYTES,
-    U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
-    binary_target, class_target, codes, element, exact_add, exact_carry, exact_flush, exact_merge, exact_rounded,
-    exact_sum, exponentials_bytes, kernels, most_classes, pairs, read_code, running_sum, scratch_bytes, shape, sink, soft_sums,
-    source, take, team, value_range, whole_lines,
-    write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version,
-    xentc_leave_kernels, xentc_runtime_start, xentc_usable,
+    BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES, STREAM_BYTES, U16, U32,
+    U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, codes, element, exact_add, exact_carry,
+    exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, kernels, most_classes, pairs, read_code,
+    running_sum, scratch_bytes, shape, sink, soft_sums, source, take, team, value_range, whole_lines, write_element,
+    xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_leave_kernels,
+    xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer

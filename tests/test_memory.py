@@ -78,8 +78,8 @@ def test_threads_of_openmp_with_small_stacks():
     run("all_calls(n_threads=2); print('done')", OMP_STACKSIZE="64K")
 
 
-@pytest.mark.skipif(any(hasattr(finder, "_build_path") for finder in sys.meta_path), reason="an editable install, which builds "
-                    "on import: the tools of that need more stack")
+@pytest.mark.skipif(any(hasattr(finder, "_build_path") for finder in sys.meta_path),
+                    reason="an editable install, which builds on import: the tools of that need more stack")
 def test_a_process_with_a_small_stack():
     run("all_calls(n_threads=2); print('done')", ["sh", "-c", 'ulimit -s 128 && exec "$0" "$@"', sys.executable])
 
