@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 
 from kernels cimport (
     BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES, STREAM_BYTES, U16, U32,
-    U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, codes, element, exact_add, exact_carry,
+    U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, clip, codes, element, exact_add, exact_carry,
     exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, kernels, most_classes, pairs, read_code,
     running_sum, scratch_bytes, shape, sink, soft_sums, source, take, team, value_range, whole_lines, write_element,
     xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_leave_kernels,
@@ -124,6 +124,14 @@ def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
     exact_merge(<exact_sum *>&state[1, 0], &g.total_weight.exact)
 
 
+cdef double rounded_to(element element, double value) noexcept:
+    cdef char[8] place
+    cdef double result
+    write_element(place, element, value)
+    KERNELS.read(place, 0, element, 1, &result)
+    return result
+
+
 # ---- The calls. Each fills in a job; the Rows that it points into live as long as the Call.
 
 @cython.internal
@@ -151,7 +159,6 @@ cdef class Call:
         self.job.weighted = sample_weight is not None
         self.job.class_weight = &ONE
         self.job.keep = 1
-        self.job.eps = -1
 
     cdef int set_weight(self, view *v, weight) except -1:
         if weight is None:
@@ -167,9 +174,12 @@ cdef class Call:
         else:
             rows = self.hold(target, soft)
             self.job.target, self.job.target_step, self.job.soft = rows.view, rows.step, soft
+        cdef Py_ssize_t c
         if class_weight is not None:
             self.job.class_weight, self.job.class_weight_step = <const double *>self.data(class_weight), 1
             self.job.weighted = True
+            for c in range(self.job.n_classes):
+                self.job.has_negative |= self.job.class_weight[c] < 0
         if ignore_index is not None:
             self.job.has_ignore, self.job.ignore_index = True, ignore_index
             self.job.weighted = True
@@ -190,6 +200,11 @@ cdef class Call:
         if positions is not None:
             rows = self.hold(positions)
             self.job.positions, self.job.n_positions = <const int32_t *>rows.view.data, rows.size
+        return 0
+
+    cdef int set_clip(self, double eps) except -1:
+        # To [eps, 1 - eps], in the probabilities' own type.
+        self.job.clip = [rounded_to(self.job.x.element, eps), rounded_to(self.job.x.element, 1 - eps)]
         return 0
 
     cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint stream=False,
@@ -257,12 +272,14 @@ def proba_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore
                bint logs=False, *, bint stream=False):
     """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss, but hess, which is None.
 
-    eps: clip to [eps, 1 - eps]. normalized: rows are divided by their sums. logs: x are log-probabilities.
+    eps: clip to [eps, 1 - eps], both rounded to x's dtype. normalized: rows are divided by their sums. logs: x are
+    log-probabilities.
     """
     cdef Call call = Call(x, sample_weight)
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, hess, narrow, denominator, stream)
-    call.job.eps, call.job.normalized, call.job.logs = eps, normalized, logs
+    call.set_clip(eps)
+    call.job.normalized, call.job.logs = normalized, logs
     return call.run(proba_block, n_threads)
 
 
@@ -279,7 +296,8 @@ def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double
     call.set_outputs(losses, grad, hess, narrow, denominator, False, False)
     call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
     if eps is not None:
-        call.job.eps = eps
+        call.job.proba = True
+        call.set_clip(eps)
     return call.run(binary_block, n_threads)
 
 
@@ -319,7 +337,8 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
         call.job.target = call.hold(target).view
     call.set_labels(lowest_label, positions)
     call.set_outputs(losses, None, None, False, 1)
-    call.job.eps, call.job.tolerance = eps, tolerance
+    call.set_clip(eps)
+    call.job.tolerance = tolerance
     run(log_loss_block, &call.job, n_threads, &g)
     return (exact_rounded(&g.total.exact), exact_rounded(&g.total_weight.exact), call.found(g.bad_row), g.range.lowest,
             g.range.highest, not g.range.not_finite, call.job.n_classes == 1 or not g.range.sums_differ)

@@ -86,8 +86,12 @@ cdef extern from "rows.h" nogil:
         int value_step
         const double *class_weight
         int class_weight_step
+        int has_negative
         double keep
         double uniform
+    struct clip:
+        double least
+        double most
     struct codes:
         const int64_t *code
         const double *x
@@ -125,16 +129,16 @@ cdef extern from "rows.h" nogil:
                          const double *, const double *, const double *) noexcept nogil
         void (*log_softmax)(source, sink, int, ptrdiff_t, const pairs *) noexcept nogil
         int (*binary)(const double *, const binary_target *, double, int, int, double *, double *, double *) noexcept nogil
-        int (*bernoulli)(const double *, const binary_target *, double, int, int, double *, double *) noexcept nogil
+        int (*bernoulli)(const double *, const binary_target *, clip, int, int, double *, double *) noexcept nogil
         void (*read)(const char *, ptrdiff_t, element, ptrdiff_t, double *) noexcept nogil
         void (*derivative)(const double *, const double *, const double *, int, element, char *, ptrdiff_t,
                            element) noexcept nogil
-        void (*proba_loss)(source, const class_target *, const int64_t *, int, double, const double *, int, int, ptrdiff_t,
+        void (*proba_loss)(source, const class_target *, const int64_t *, int, clip, const double *, int, int, ptrdiff_t,
                            soft_sums *) noexcept nogil
-        void (*proba_gradient)(source, sink, const class_target *, const int64_t *, int, double, const double *, int, int,
+        void (*proba_gradient)(source, sink, const class_target *, const int64_t *, int, clip, const double *, int, int,
                                ptrdiff_t, const double *, const double *) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double, double *, value_range *) noexcept nogil
-        void (*minus_log)(const double *, const int64_t *, double, ptrdiff_t, double *) noexcept nogil
+        void (*minus_log)(const double *, const int64_t *, clip, ptrdiff_t, double *) noexcept nogil
         int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil
         void (*extremes)(const int64_t *, ptrdiff_t, int64_t *, int64_t *) noexcept nogil
         int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,

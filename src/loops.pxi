@@ -19,6 +19,7 @@ cdef struct job:
     int64_t ignore_index
     const double *class_weight        # IN   n_codes of them, or one with a step of 0
     int class_weight_step
+    bint has_negative                 # some class weight is
     view sample_weight                # IN   float64, broadcast to the rows
     bint weighted                     # some row may not count 1
     view pos_weight                   # IN   the same, of binary targets
@@ -31,7 +32,8 @@ cdef struct job:
     bint logs                         # x are log-probabilities
     bint normalized                   # rows of x are divided by their sums
     double denominator                # of the derivatives, which are written as float64 for float64 x, else as float32
-    double eps                        # probabilities are clipped to [eps, 1 - eps]
+    bint proba                        # binary: x are probabilities
+    clip clip                         # of probabilities
     double tolerance                  # of a row's sum
     char *losses                      # OUT  one a row, contiguous, or NULL
     element loss_element
@@ -167,9 +169,10 @@ cdef void load_weights(const job *j, Py_ssize_t first, int n, rows_of_target *t)
 cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_of_target *t, gathered *g) noexcept nogil:
     # The class weight of a plain code is the row's; in all other targets each class has its own.
     cdef int i
-    t.target = [[NULL, 0, F64, 0, NULL, NULL], ENTRIES, t.code, &ONE, 0, &ONE, 0, j.keep, j.uniform]
+    t.target = [[NULL, 0, F64, 0, NULL, NULL], ENTRIES, t.code, &ONE, 0, &ONE, 0, False, j.keep, j.uniform]
     if not one_hot:
         t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
+        t.target.has_negative = j.has_negative
     load_weights(j, first, n, t)
     if not j.soft:
         load_codes(j, first, n, t, g)
@@ -205,12 +208,12 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
 cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale) noexcept nogil:
     cdef int i
     for i in range(n):
-        if j.denominator == 0:
-            scale[i] = 0
-        elif t.neutral:
+        if t.neutral:
             scale[i] = 1 / j.denominator
+        elif t.ignored[i] or (j.denominator == 0 and t.share[i] == 0):
+            scale[i] = 0
         else:
-            scale[i] = 0 if t.ignored[i] else t.weight[i] / j.denominator
+            scale[i] = t.weight[i] / j.denominator if j.denominator != 0 else NAN
 
 
 cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept nogil:
@@ -221,14 +224,15 @@ cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept 
 
 cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss, bint undefined,
                             const rows_of_target *t) noexcept nogil:
-    # Rows that count for nothing are exactly 0, rows whose loss is NaN are NaN; where there are none of either, no more.
+    # Rows that count for nothing are exactly 0, rows whose loss is NaN, and all others of a mean over weights that sum to
+    # zero, are NaN; where there are none of these, no more.
     cdef int i
-    if t.neutral and not undefined and j.denominator != 0:
+    if t.neutral and not undefined:
         return
     for i in range(n):
-        if j.denominator == 0 or (not t.neutral and t.ignored[i]):
+        if not t.neutral and (t.ignored[i] or (j.denominator == 0 and t.share[i] == 0)):
             fill_row(j, out, i, 0)
-        elif isnan(loss[i]):
+        elif isnan(loss[i]) or j.denominator == 0:
             fill_row(j, out, i, NAN)
 
 
@@ -340,15 +344,15 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
         read_elements(&j.pos_weight, first, n, pos_weight)
         target.pos_weight = pos_weight
     load_weights(j, first, n, &t)
-    if j.eps >= 0:
-        valid = KERNELS.bernoulli(x, &target, j.eps, j.loss_element == F32, n, loss, slope)
+    if j.proba:
+        valid = KERNELS.bernoulli(x, &target, j.clip, j.loss_element == F32, n, loss, slope)
     else:
         valid = KERNELS.binary(x, &target, j.gamma, j.loss_element == F32, n, loss, slope, hess)
     if not valid:
         for i in range(n):
             if given[i] < 0 or given[i] > 1:
                 g.bad_row = min(g.bad_row, first + i)
-            if j.eps >= 0 and (x[i] < 0 or x[i] > 1):
+            if j.proba and (x[i] < 0 or x[i] > 1):
                 g.bad_proba = min(g.bad_proba, first + i)
     finish_rows(j, first, n, loss, &t, g)
     if not derivatives:
@@ -385,7 +389,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
                     g.bad_proba = min(g.bad_proba, first + i)
         x.rows = rows
         KERNELS.range(x, n, j.n_classes, INFINITY, total, &all_values)
-    KERNELS.proba_loss(x, target, t.code, j.logs, j.eps, total, j.normalized, n, j.n_classes, &sums)
+    KERNELS.proba_loss(x, target, t.code, j.logs, j.clip, total, j.normalized, n, j.n_classes, &sums)
     if not one_hot:
         for i in range(n):
             if sums.lowest[i] < 0:
@@ -395,7 +399,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
         return
     set_scale(j, n, &t, scale)
     grad.between = fill_rows(&j.grad, first, n, grad_rows)
-    KERNELS.proba_gradient(x, grad, target, t.code, j.logs, j.eps, total, j.normalized, n, j.n_classes, sums.slope, scale)
+    KERNELS.proba_gradient(x, grad, target, t.code, j.logs, j.clip, total, j.normalized, n, j.n_classes, sums.slope, scale)
     finish_derivative(j, n, &grad, sums.loss, undefined, &t)
 
 
@@ -466,7 +470,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
         KERNELS.gather([same, j.x_step, j.x.element, 0, NULL, NULL], code, n, p)
-        KERNELS.minus_log(p, NULL, j.eps, n, term)
+        KERNELS.minus_log(p, NULL, j.clip, n, term)
         for e in range(n):
             new = total + term[e]
             part = new - total
@@ -492,10 +496,10 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
             loss[i] = minus_log_sum(j, rows[i], j.entries[first + i], j.entries[first + i + 1], g, first + i)
     elif binary:
         KERNELS.gather(x, FIRST_CLASS, n, p)
-        KERNELS.minus_log(p, t.code, j.eps, n, loss)
+        KERNELS.minus_log(p, t.code, j.clip, n, loss)
     else:
         KERNELS.gather(x, t.code, n, p)
-        KERNELS.minus_log(p, NULL, j.eps, n, loss)
+        KERNELS.minus_log(p, NULL, j.clip, n, loss)
     if not t.neutral:
         for i in range(n):
             t.ignored[i] = False      # a row of weight 0 has a loss here: log_loss_per_sample shows it

@@ -262,14 +262,14 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double toler
 }
 
 /* Of codes in float64, eight rows at a time; of all other targets in the probabilities' type. */
-static void proba_loss(struct source x, const struct class_target *target, const int64_t *code, int logs, double eps,
+static void proba_loss(struct source x, const struct class_target *target, const int64_t *code, int logs, struct clip clip,
                        const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
     if (target) {
-        struct clip clip = clip_of(eps);
+        struct limits limits = limits_of(clip);
         enum proba kind = logs ? LOGS : normalized ? NORMALIZED : PLAIN;
-        (x.element == F64 ? proba_loss_f64 : proba_loss_f32)(x, target, kind, &clip, divisor, n_rows, n_classes, sums);
+        (x.element == F64 ? proba_loss_f64 : proba_loss_f32)(x, target, kind, &limits, divisor, n_rows, n_classes, sums);
     } else {
         gather(x, code, n_rows, sums->slope);
         for (int i = 0; i < n_rows; i += 8) {
@@ -277,7 +277,7 @@ static void proba_loss(struct source x, const struct class_target *target, const
             f64x8 p = load_part_f64(sums->slope + i, n, 1), result = sub_f64(zero, p);
             if (!logs) {
                 p = normalized ? div_f64(p, load_part_f64(divisor + i, n, 1)) : p;
-                f64x8 value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), p));
+                f64x8 value = min_f64(set_f64(clip.most), max_f64(set_f64(clip.least), p));
                 result = cost(value, zero);
                 store_part_f64(sums->slope + i, n, choose_f64(equal_f64(p, value), one, zero));
             }
@@ -292,7 +292,7 @@ static void proba_loss(struct source x, const struct class_target *target, const
 }
 
 static void proba_gradient(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
-                           double eps, const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes,
+                           struct clip clip, const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes,
                            const double *slope, const double *scale)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
@@ -303,9 +303,9 @@ static void proba_gradient(struct source x, struct sink out, const struct class_
         store_part_f64(shift + i, n, normalized ? common : zero);
     }
     if (target) {
-        struct clip clip = clip_of(eps);
+        struct limits limits = limits_of(clip);
         enum proba kind = logs ? LOGS : normalized ? NORMALIZED : PLAIN;
-        (x.element == F64 ? proba_gradient_f64 : proba_gradient_f32)(x, out, target, kind, &clip, shift, divisor, n_rows,
+        (x.element == F64 ? proba_gradient_f64 : proba_gradient_f32)(x, out, target, kind, &limits, shift, divisor, n_rows,
                                                                      n_classes, scale);
         return;
     }

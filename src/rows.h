@@ -54,15 +54,21 @@ struct pairs {
 
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is
  * NULL the entries start[i] to start[i + 1] of row i: value at class index, sorted. An integer code is one entry of 1. Label
- * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a step of 0. */
+ * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a step of 0. Where no class
+ * weight is negative, no term of a loss is. */
 struct class_target {
     struct source source;
     const int64_t *start, *index;
     const double *value;
     int value_step;
     const double *class_weight;
-    int class_weight_step;
+    int class_weight_step, has_negative;          /* some class weight is */
     double keep, uniform;
+};
+
+/* Probabilities below `least` count as it, those above `most` as that. */
+struct clip {
+    double least, most;
 };
 
 /* Integer targets of rows: the class, its logit, and the part of the row's slope that is its alone. */
@@ -141,9 +147,9 @@ struct kernels {
     int (*binary)(const double *x, const struct binary_target *target, double gamma, int narrow, int n,
                   double *loss /* OUT */, double *grad /* OUT */, double *hess /* OUT */);
 
-    /* Of a probability clipped to [eps, 1 - eps]: -a1 log(p) - a0 log(1 - p), and where grad is not NULL its derivative (0
-     * where p was clipped). Returns whether all targets and probabilities are in [0, 1]. */
-    int (*bernoulli)(const double *p, const struct binary_target *target, double eps, int narrow, int n,
+    /* Of a clipped probability: -a1 log(p) - a0 log(1 - p), and where grad is not NULL its derivative (0 where p was
+     * clipped). Returns whether all targets and probabilities are in [0, 1]. */
+    int (*bernoulli)(const double *p, const struct binary_target *target, struct clip clip, int narrow, int n,
                      double *loss /* OUT */, double *grad /* OUT */);
 
     /* n <= BLOCK elements, `step` bytes apart, as float64. And back, for terms of a derivative: times scale, as float64 or
@@ -153,20 +159,20 @@ struct kernels {
                        ptrdiff_t step, enum element element);
 
     /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x, which is divided by the row's sum where `normalized` and
-     * clipped to [eps, 1 - eps]; NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code.
+     * clipped; NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code.
      * slope: of what clipping left alone, the sum of a; lowest, of a target, as above. And scale times the derivative. */
-    void (*proba_loss)(struct source x, const struct class_target *target, const int64_t *code, int logs, double eps,
+    void (*proba_loss)(struct source x, const struct class_target *target, const int64_t *code, int logs, struct clip clip,
                        const double *sum, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
     void (*proba_gradient)(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
-                           double eps, const double *sum, int normalized, int n_rows, ptrdiff_t n_classes,
+                           struct clip clip, const double *sum, int normalized, int n_rows, ptrdiff_t n_classes,
                            const double *slope, const double *scale);
 
     /* The sum of each row, and into `range` what there is to say about all. */
     void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum /* OUT */,
                   struct range *range /* IN, OUT */);
 
-    /* out = -log(p), or -log(1 - p) where there are codes and the code is 0; p is clipped to [eps, 1 - eps] first. */
-    void (*minus_log)(const double *p, const int64_t *code, double eps, ptrdiff_t n, double *out /* OUT */);
+    /* out = -log(p), or -log(1 - p) where there are codes and the code is 0; p is clipped first. */
+    void (*minus_log)(const double *p, const int64_t *code, struct clip clip, ptrdiff_t n, double *out /* OUT */);
 
     /* Codes of any integer type, `step` bytes apart; what no int64 holds becomes one that is no code. Returns whether all are
      * in [0, n_codes). */

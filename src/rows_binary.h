@@ -81,13 +81,11 @@ INLINE struct binary_terms focal_sigmoid_terms(f64x8 x, struct class_weights a, 
     struct wide total = {zero, zero};
     add_weighted(&total, a.of1, terms1.f);
     add_weighted(&total, a.of0, terms0.f);
-    f64x8 value = add_f64(total.high, total.low);
-    value = choose_f64(less_f64(total.high, set_f64(INFINITY)), value, total.high);
     f64x8 b1 = mul_f64(a.of1, terms1.b), b0 = mul_f64(a.of0, terms0.b);
     f64x8 h1 = mul_f64(a.of1, terms1.h), h0 = mul_f64(a.of0, terms0.h);
     f64x8 spread = mul_f64(mul_f64(p1, p0), add_f64(b1, b0));
     f64x8 bend = add_f64(mul_f64(h0, mul_f64(p1, p1)), mul_f64(h1, mul_f64(p0, p0)));
-    return (struct binary_terms){add_f64(value, sub_f64(r, r)), sub_f64(mul_f64(b0, p1), mul_f64(b1, p0)),
+    return (struct binary_terms){add_f64(rounded(total), sub_f64(r, r)), sub_f64(mul_f64(b0, p1), mul_f64(b1, p0)),
                                  sub_f64(spread, bend)};
 }
 
@@ -122,17 +120,16 @@ INLINE f64x8 cost_short(f64x8 p, f64x8 p_low)
     return choose_f64(less_f64(zero, p), sub_f64(zero, log_short(p, p_low)), set_f64(INFINITY));
 }
 
-INLINE struct binary_terms bernoulli_terms(f64x8 p, struct class_weights a, double eps, int narrow, int derivatives)
+INLINE struct binary_terms bernoulli_terms(f64x8 p, struct class_weights a, struct clip clip, int narrow, int derivatives)
 {
     const f64x8 zero = set_f64(0);
-    f64x8 value = min_f64(set_f64(1 - eps), max_f64(set_f64(eps), p)), undefined = sub_f64(p, p), other_low;
+    f64x8 value = min_f64(set_f64(clip.most), max_f64(set_f64(clip.least), p)), undefined = sub_f64(p, p), other_low;
     f64x8 other = two_sum(set_f64(1), sub_f64(zero, value), &other_low);
     struct binary_terms terms = {zero, zero, zero};
     struct wide total = {zero, zero};
     add_weighted(&total, a.of1, narrow ? cost_short(value, zero) : cost(value, zero));
     add_weighted(&total, a.of0, narrow ? cost_short(other, other_low) : cost(other, other_low));
-    terms.loss = choose_f64(less_f64(total.high, set_f64(INFINITY)), add_f64(total.high, total.low), total.high);
-    terms.loss = add_f64(terms.loss, undefined);
+    terms.loss = add_f64(rounded(total), undefined);
     if (derivatives) {
         f64x8 up = choose_f64(equal_f64(a.of1, zero), zero, div_f64(a.of1, value));
         f64x8 down = choose_f64(equal_f64(a.of0, zero), zero, div_f64(a.of0, add_f64(other, other_low)));
@@ -141,7 +138,7 @@ INLINE struct binary_terms bernoulli_terms(f64x8 p, struct class_weights a, doub
     return terms;
 }
 
-static int bernoulli(const double *p, const struct binary_target *target, double eps, int narrow, int n_all, double *loss,
+static int bernoulli(const double *p, const struct binary_target *target, struct clip clip, int narrow, int n_all, double *loss,
                      double *grad)
 {
     struct extent extent = {set_f64(0), set_f64(1)};
@@ -152,9 +149,9 @@ static int bernoulli(const double *p, const struct binary_target *target, double
         struct binary_terms terms;
         widen_extent(&extent, given);
         if (narrow)
-            terms = bernoulli_terms(given, a, eps, 1, grad != NULL);
+            terms = bernoulli_terms(given, a, clip, 1, grad != NULL);
         else
-            terms = bernoulli_terms(given, a, eps, 0, grad != NULL);
+            terms = bernoulli_terms(given, a, clip, 0, grad != NULL);
         store_part_f64(loss + i, n, terms.loss);
         if (grad)
             store_part_f64(grad + i, n, terms.grad);

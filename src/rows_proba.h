@@ -1,7 +1,7 @@
 /* C layer: the losses of probabilities and of their logarithms, for one element type. Included by rows.c once per type, as
  * rows_body.h is.
  *
- * All terms of a sum are >= 0, but for logarithms of what is no probability. Class c goes to lane c % LANES; of few classes
+ * All terms of a sum are >= 0, but for logarithms of what is no probability, and for negative class weights. Class c goes to lane c % LANES; of few classes
  * lanes are rows. float64 sums have low parts; for float32 plain ones are wide enough, and so are its own logarithms.
  */
 
@@ -20,7 +20,7 @@ INLINE V OP(cost_of)(V p)
 }
 
 /* Adds a * cost of the values x with weights a. */
-INLINE void OP(add_costs)(V x, const f64x8 *a, enum proba kind, const struct clip *clip, const f64x8 *divisor,
+INLINE void OP(add_costs)(V x, const f64x8 *a, enum proba kind, const struct limits *clip, const f64x8 *divisor, int cancels,
                           struct proba_lanes *lanes)
 {
     const f64x8 zero = set_f64(0), least = set_f64(clip->least), most = set_f64(clip->most);
@@ -34,7 +34,7 @@ INLINE void OP(add_costs)(V x, const f64x8 *a, enum proba kind, const struct cli
             term = sub_f64(zero, term);
         if (kind == NORMALIZED) {
             f64x8 p = div_f64(term, divisor[h]), value = min_f64(most, max_f64(least, p));
-            add_terms_f64(&kept->high, &kept->low, choose_f64(equal_f64(p, value), a[h], zero));
+            add_product(kept, choose_f64(equal_f64(p, value), a[h], zero), cancels);
             term = cost_of_f64(value);
         }
         term = choose_f64(equal_f64(a[h], zero), zero, term);
@@ -44,15 +44,12 @@ INLINE void OP(add_costs)(V x, const f64x8 *a, enum proba kind, const struct cli
         }
         f64x8 product = mul_f64(a[h], term);
         loss->low = add_f64(loss->low, fma_f64(a[h], term, sub_f64(zero, product)));
-        if (kind == LOGS)
-            accumulate_f64(&loss->high, &loss->low, product);
-        else
-            add_terms_f64(&loss->high, &loss->low, product);
+        add_product(loss, product, kind == LOGS || cancels);
     }
 }
 
 /* scale * (shift - a / x), without the latter where a is 0 or clipping changed x; of logarithms - scale * a. */
-INLINE V OP(proba_slopes)(V x, const f64x8 *a, enum proba kind, const struct clip *clip, const f64x8 *shift,
+INLINE V OP(proba_slopes)(V x, const f64x8 *a, enum proba kind, const struct limits *clip, const f64x8 *shift,
                           const f64x8 *divisor, const f64x8 *scale)
 {
     const f64x8 zero = set_f64(0), least = set_f64(clip->least), most = set_f64(clip->most);
@@ -79,33 +76,33 @@ INLINE V OP(proba_slopes)(V x, const f64x8 *a, enum proba kind, const struct cli
 
 /* n <= LANES classes of one row from j. */
 INLINE void OP(add_proba_vector)(const C *row, const struct row_target *target, ptrdiff_t j, int n, enum proba kind,
-                                 const struct clip *clip, const f64x8 *divisor, struct proba_lanes *lanes)
+                                 const struct limits *clip, const f64x8 *divisor, int cancels, struct proba_lanes *lanes)
 {
     f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
     for (int h = 0; 8 * h < n; h++) {
         a[h] = weights_of(target, j + 8 * h, at_most_8(n - 8 * h), target->single, 0, &given);
         lanes->lowest = min_f64(given, lanes->lowest);
     }
-    OP(add_costs)(n == LANES ? OP(load)(row + j) : OP(load_part)(row + j, n, 1), a, kind, clip, divisor, lanes);
+    OP(add_costs)(n == LANES ? OP(load)(row + j) : OP(load_part)(row + j, n, 1), a, kind, clip, divisor, cancels, lanes);
 }
 
 INLINE void OP(add_proba_part)(const C *row, const struct row_target *target, ptrdiff_t n, enum proba kind,
-                               const struct clip *clip, const f64x8 *divisor, struct proba_lanes *lanes)
+                               const struct limits *clip, const f64x8 *divisor, int cancels, struct proba_lanes *lanes)
 {
     struct proba_lanes local = *lanes;
     const ptrdiff_t size = target->single ? sizeof(float) : sizeof(double);
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         __builtin_prefetch((const char *)target->t + j * size + AHEAD);
-        OP(add_proba_vector)(row, target, j, LANES, kind, clip, divisor, &local);
+        OP(add_proba_vector)(row, target, j, LANES, kind, clip, divisor, cancels, &local);
     }
     if (j < n)
-        OP(add_proba_vector)(row, target, j, (int)(n - j), kind, clip, divisor, &local);
+        OP(add_proba_vector)(row, target, j, (int)(n - j), kind, clip, divisor, cancels, &local);
     *lanes = local;
 }
 
 INLINE void OP(slopes_part)(const C *row, const struct row_target *target, ptrdiff_t n, enum proba kind,
-                            const struct clip *clip, const f64x8 *shift, const f64x8 *divisor, const f64x8 *scale, int stream,
+                            const struct limits *clip, const f64x8 *shift, const f64x8 *divisor, const f64x8 *scale, int stream,
                             C *result)
 {
     for (ptrdiff_t j = 0; j < n;) {
@@ -122,8 +119,8 @@ INLINE void OP(slopes_part)(const C *row, const struct row_target *target, ptrdi
 }
 
 /* A group of LANES rows of few classes, of which the first n count. */
-INLINE void OP(proba_few)(struct source group, const double *weights, enum proba kind, const struct clip *clip,
-                          const double *divisor, int n, ptrdiff_t n_classes, struct soft_sums *sums, int first)
+INLINE void OP(proba_few)(struct source group, const double *weights, enum proba kind, const struct limits *clip,
+                          const double *divisor, int cancels, int n, ptrdiff_t n_classes, struct soft_sums *sums, int first)
 {
     const f64x8 zero = set_f64(0);
     C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
@@ -136,7 +133,7 @@ INLINE void OP(proba_few)(struct source group, const double *weights, enum proba
         f64x8 a[LANES / 8];
         for (int h = 0; h < LANES / 8; h++)
             a[h] = load_f64(weights + j * LANES + 8 * h);
-        OP(add_costs)(OP(load)(tile + j * LANES), a, kind, clip, divisors, &lanes);
+        OP(add_costs)(OP(load)(tile + j * LANES), a, kind, clip, divisors, cancels, &lanes);
     }
     for (int h = 0; 8 * h < n; h++) {
         store_part_f64(sums->loss + first + 8 * h, at_most_8(n - 8 * h), rounded(lanes.loss[h]));
@@ -145,7 +142,7 @@ INLINE void OP(proba_few)(struct source group, const double *weights, enum proba
 }
 
 /* Eight rows of many classes, of which the first n count. */
-INLINE void OP(proba_many)(struct source x, const struct class_target *target, enum proba kind, const struct clip *clip,
+INLINE void OP(proba_many)(struct source x, const struct class_target *target, enum proba kind, const struct limits *clip,
                            const double *divisor, int first, int n, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
@@ -161,7 +158,7 @@ INLINE void OP(proba_many)(struct source x, const struct class_target *target, e
             double t_copy[TILE];
             struct row_target part_target = part_of_target(target, first + k, from, part, t_copy);
             const C *row = OP(contiguous)(x, first + k, from, part, x_copy);
-            OP(add_proba_part)(row, &part_target, part, kind, clip, divisors, &lanes);
+            OP(add_proba_part)(row, &part_target, part, kind, clip, divisors, target->has_negative, &lanes);
         }
         set_lanes(&losses, k, lanes.loss);
         set_lanes(&kept, k, lanes.kept);
@@ -176,7 +173,7 @@ INLINE void OP(proba_many)(struct source x, const struct class_target *target, e
     }
 }
 
-INLINE void OP(proba_loss_of)(struct source x, const struct class_target *target, enum proba kind, const struct clip *clip,
+INLINE void OP(proba_loss_of)(struct source x, const struct class_target *target, enum proba kind, const struct limits *clip,
                               const double *divisor, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     int size = n_classes <= OP(FEW) ? LANES : 8;
@@ -195,12 +192,12 @@ INLINE void OP(proba_loss_of)(struct source x, const struct class_target *target
             OP(fill_group)(&group, n, size, rows);
         memcpy(divisors, divisor + first, (size_t)n * sizeof *divisors);
         OP(weights_few)(target, first, n, n_classes, weights, lowest, group.scratch);
-        OP(proba_few)(group, weights, kind, clip, divisors, n, n_classes, sums, first);
+        OP(proba_few)(group, weights, kind, clip, divisors, target->has_negative, n, n_classes, sums, first);
         memcpy(sums->lowest + first, lowest, (size_t)n * sizeof *lowest);
     }
 }
 
-static void OP(proba_loss)(struct source x, const struct class_target *target, enum proba kind, const struct clip *clip,
+static void OP(proba_loss)(struct source x, const struct class_target *target, enum proba kind, const struct limits *clip,
                            const double *divisor, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     if (kind == PLAIN)
@@ -213,7 +210,7 @@ static void OP(proba_loss)(struct source x, const struct class_target *target, e
 
 /* LANES rows of few classes, into rows of neighbouring classes, or into neighbouring rows. */
 INLINE void OP(slopes_few)(struct source group, struct sink out, const double *weights, enum proba kind,
-                           const struct clip *clip, const double *shift, const double *divisor, const double *scale,
+                           const struct limits *clip, const double *shift, const double *divisor, const double *scale,
                            ptrdiff_t n_classes)
 {
     C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
@@ -234,7 +231,7 @@ INLINE void OP(slopes_few)(struct source group, struct sink out, const double *w
 }
 
 INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct class_target *target, enum proba kind,
-                                  const struct clip *clip, const double *shift, const double *divisor, int n_rows,
+                                  const struct limits *clip, const double *shift, const double *divisor, int n_rows,
                                   ptrdiff_t n_classes, const double *scale)
 {
     int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), i = 0;
@@ -267,7 +264,7 @@ INLINE void OP(proba_gradient_of)(struct source x, struct sink out, const struct
 }
 
 static void OP(proba_gradient)(struct source x, struct sink out, const struct class_target *target, enum proba kind,
-                               const struct clip *clip, const double *shift, const double *divisor, int n_rows,
+                               const struct limits *clip, const double *shift, const double *divisor, int n_rows,
                                ptrdiff_t n_classes, const double *scale)
 {
     if (kind == PLAIN)

@@ -73,7 +73,7 @@ static void OP(soft_few)(struct source group, const struct class_target *target,
     for (ptrdiff_t j = 0; j < n_classes; j++)
         for (int h = 0; h < LANES / 8; h++)
             add_soft_terms(&lanes, h, load_f64(weights + j * LANES + 8 * h), m[h], WIDEN(OP(load)(logits + j * LANES), h),
-                           OP(ELEMENT) == F64);
+                           OP(ELEMENT) == F64, target->has_negative);
     for (int h = 0; h < LANES / 8; h++) {
         struct wide sum = {zero, zero};
         for (ptrdiff_t j = 0; entropy && j < n_classes; j++)
@@ -83,28 +83,28 @@ static void OP(soft_few)(struct source group, const struct class_target *target,
 }
 
 INLINE void OP(add_soft_vector)(const C *x, const struct row_target *target, ptrdiff_t j, int n, f64x8 m, int single, int plain,
-                                struct soft_lanes *lanes, int half)
+                                int cancels, struct soft_lanes *lanes, int half)
 {
     f64x8 given, a = weights_of(target, j, n, single, plain, &given);
     lanes->lowest[half] = min_f64(given, lanes->lowest[half]);
-    add_soft_terms(lanes, half, a, m, load_as_f64(x, j, OP(ELEMENT) == F32, n), OP(ELEMENT) == F64);
+    add_soft_terms(lanes, half, a, m, load_as_f64(x, j, OP(ELEMENT) == F32, n), OP(ELEMENT) == F64, cancels);
 }
 
 /* n classes of one row, the first of them in lane 0. */
 INLINE void OP(add_soft_part)(const C *x, const struct row_target *target, ptrdiff_t n, f64x8 m, int single, int plain,
-                              struct soft_lanes *lanes)
+                              int cancels, struct soft_lanes *lanes)
 {
     struct soft_lanes local = *lanes;
     ptrdiff_t j = 0;
     for (; j + 16 <= n; j += 16) {
         __builtin_prefetch((const char *)target->t + j * (single ? 4 : 8) + AHEAD);
-        OP(add_soft_vector)(x, target, j, 8, m, single, plain, &local, 0);
-        OP(add_soft_vector)(x, target, j + 8, 8, m, single, plain, &local, 1);
+        OP(add_soft_vector)(x, target, j, 8, m, single, plain, cancels, &local, 0);
+        OP(add_soft_vector)(x, target, j + 8, 8, m, single, plain, cancels, &local, 1);
     }
     if (j < n)
-        OP(add_soft_vector)(x, target, j, at_most_8((int)(n - j)), m, single, plain, &local, 0);
+        OP(add_soft_vector)(x, target, j, at_most_8((int)(n - j)), m, single, plain, cancels, &local, 0);
     if (j + 8 < n)
-        OP(add_soft_vector)(x, target, j + 8, (int)(n - j - 8), m, single, plain, &local, 1);
+        OP(add_soft_vector)(x, target, j + 8, (int)(n - j - 8), m, single, plain, cancels, &local, 1);
     *lanes = local;
 }
 
@@ -122,9 +122,11 @@ static void OP(add_soft_row)(struct source x, const struct class_target *target,
         const C *logits = OP(contiguous)(x, i, first, n, x_copy);
         struct row_target part = dense ? part_of_target(target, i, first, n, t_copy) : class_weights_of(target, first);
         if (part.plain && part.single == SINGLE)
-            OP(add_soft_part)(logits, &part, n, m, SINGLE, 1, lanes);
+            OP(add_soft_part)(logits, &part, n, m, SINGLE, 1, 0, lanes);
+        else if (OP(ELEMENT) == F64 && target->has_negative)
+            OP(add_soft_part)(logits, &part, n, m, part.single, 0, 1, lanes);
         else
-            OP(add_soft_part)(logits, &part, n, m, part.single, 0, lanes);
+            OP(add_soft_part)(logits, &part, n, m, part.single, 0, 0, lanes);
     }
 }
 
@@ -150,7 +152,8 @@ static void OP(add_entries)(struct source x, const struct class_target *target, 
         double logit = 0, a[8] = {0}, weight = target->class_weight[c * target->class_weight_step];
         a[c % 8] = weight * (target->keep * target->value[entry * target->value_step]);
         read_f64(x.rows[i] + c * x.step, 0, x.element, 1, &logit);
-        add_soft_terms(lanes, c / 8 % 2, load_f64(a), m, set_f64(logit), OP(ELEMENT) == F64);
+        add_soft_terms(lanes, c / 8 % 2, load_f64(a), m, set_f64(logit), OP(ELEMENT) == F64,
+                       target->has_negative);
     }
 }
 

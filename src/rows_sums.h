@@ -28,6 +28,14 @@ INLINE void add_terms_f32(f64x8 *sum, f64x8 *low, f32x16 term)
     sum[1] = add_f64(sum[1], widen_f32(term, 1));
 }
 
+INLINE void add_product(struct wide *sum, f64x8 product, int cancels)
+{
+    if (cancels)
+        accumulate_f64(&sum->high, &sum->low, product);
+    else
+        add_terms_f64(&sum->high, &sum->low, product);
+}
+
 struct lane_sum {
     f64x8 max_x, max_e;
     struct wide sum;

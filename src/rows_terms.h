@@ -219,16 +219,17 @@ struct soft_lanes {
 };
 
 /* sum_c a_c (m - x_c + tail) = sum_c a_c (m - x_c) + tail * sum_c a_c with tail = log1p(r): one pass over logits and target, and
- * all terms are >= 0. Those with a = 0 are left out, even if m - x is infinite. An infinite or undefined sum has any low part. */
-INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide)
+ * no term has another sign than its a. Those with a = 0 are left out, even if m - x is infinite. An infinite or undefined sum has any low part. */
+INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide,
+                           int cancels)
 {
     struct wide *loss = &lanes->loss[half], *mass = &lanes->mass[half];
     f64x8 margin = where_not_0_f64(a, sub_f64(m, x));
     if (wide) {
         f64x8 product = mul_f64(a, margin), low = fma_f64(a, margin, sub_f64(set_f64(0), product));
-        add_terms_f64(&loss->high, &loss->low, product);
+        add_product(loss, product, cancels);
         loss->low = add_f64(loss->low, low);
-        add_terms_f64(&mass->high, &mass->low, a);
+        add_product(mass, a, cancels);
     } else {
         loss->high = fma_f64(a, margin, loss->high);
         mass->high = add_f64(mass->high, a);
@@ -373,9 +374,9 @@ INLINE f64x8 cost(f64x8 p, f64x8 p_low)
     return choose_f64(less_f64(p, zero), set_f64(NAN), result);
 }
 
-static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_t n_all, double *out)
+static void minus_log(const double *p, const int64_t *code, struct clip clip, ptrdiff_t n_all, double *out)
 {
-    const f64x8 zero = set_f64(0), one = set_f64(1), least = set_f64(eps), most = set_f64(1 - eps);
+    const f64x8 zero = set_f64(0), one = set_f64(1), least = set_f64(clip.least), most = set_f64(clip.most);
     for (ptrdiff_t i = 0; i < n_all; i += 8) {
         int n = n_all - i < 8 ? (int)(n_all - i) : 8;
         f64x8 x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero, result;
@@ -385,7 +386,7 @@ static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_
             x = choose_f64(of_0, other, x);
             x_low = choose_f64(of_0, other_low, zero);
         }
-        if (eps < 0x1p-1000)
+        if (clip.least < 0x1p-1000)
             result = cost(x, x_low);
         else if (code)                            /* x_low / x: where it counts, x is almost 1 */
             result = sub_f64(zero, fma_f64(x_low, sub_f64(set_f64(2), x), log_f64(x)));
@@ -398,15 +399,15 @@ static void minus_log(const double *p, const int64_t *code, double eps, ptrdiff_
 /* What the losses of probabilities have in common: the clipping, of a probability and of its loss. */
 enum proba { PLAIN, NORMALIZED, LOGS };
 
-struct clip {
+struct limits {
     double least, most, least_cost, most_cost;
 };
 
-static struct clip clip_of(double eps)
+static struct limits limits_of(struct clip clip)
 {
-    double costs[8], ends[8] = {1 - eps, eps, 1, 1, 1, 1, 1, 1};
+    double costs[8], ends[8] = {clip.most, clip.least, 1, 1, 1, 1, 1, 1};
     store_f64(costs, cost(load_f64(ends), set_f64(0)));
-    return (struct clip){eps, 1 - eps, costs[0], costs[1]};
+    return (struct limits){clip.least, clip.most, costs[0], costs[1]};
 }
 
 /* The sums of a row's lanes, or of a row a lane: of the losses, and of the weights that clipping left alone. */

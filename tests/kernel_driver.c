@@ -37,7 +37,8 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         struct source x = {rows, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, NULL, scratch};
         struct sink out_rows = {results, (ptrdiff_t)size, element, (ptrdiff_t)row_bytes, first > 0};
         struct codes codes = {zeros, x_target, ones};
-        struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, 0.9, 0.01};
+        struct class_target target = {x, NULL, NULL, NULL, 0, &one, 0, first > 0, 0.9, 0.01};
+        struct clip clip = {1e-7, 1 - 1e-7};
         struct soft_sums sums;
         struct pairs pairs;
         pairs.kept = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
@@ -83,8 +84,8 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 double off_one[BLOCK];
                 struct range range = {0, 0, 0, 0};
                 kernels->range(x, n, n_classes, 1e-3, off_one, &range);
-                kernels->proba_loss(x, given, zeros, logs, 1e-7, off_one, 0, n, n_classes, &sums);
-                kernels->proba_gradient(x, out_rows, given, zeros, logs, 1e-7, off_one, 0, n, n_classes, sums.slope, scale);
+                kernels->proba_loss(x, given, zeros, logs, clip, off_one, 0, n, n_classes, &sums);
+                kernels->proba_gradient(x, out_rows, given, zeros, logs, clip, off_one, 0, n, n_classes, sums.slope, scale);
                 for (int i = 0; i < n; i++)
                     if (sums.loss[i] == sums.loss[i]) {
                         fwrite(&sums.loss[i], sizeof sums.loss[i], 1, stdout);
@@ -101,11 +102,11 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 }
         }
         for (int narrow = 0; narrow < 2; narrow++) {
-            kernels->bernoulli(scale, &binary, 1e-9, narrow, n, loss, off);
+            kernels->bernoulli(scale, &binary, clip, narrow, n, loss, off);
             fwrite(loss, sizeof loss[0], (size_t)n, stdout);
             fwrite(off, sizeof off[0], (size_t)n, stdout);
         }
-        kernels->minus_log(scale, zeros, 1e-9, n < 8 ? n : 8, off);
+        kernels->minus_log(scale, zeros, clip, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }
     free(scratch);

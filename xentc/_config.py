@@ -15,6 +15,9 @@ from xentc import _core
 # benchmarks/bench_losses.py.
 _SERIAL_BELOW = 1 << 16
 
+# A call that asks for more threads gets so many for each usable CPU.
+_MOST_A_CPU = 8
+
 _limit: int | None = None
 
 
@@ -30,6 +33,12 @@ def set_num_threads(n: int | None) -> None:
     ------
     ValueError
         If ``n`` is below 1.
+
+    Notes
+    -----
+    A call starts no more threads than the CPUs that the process may use, or, where it says ``n_threads``, eight for each. A
+    process that is at its limit of threads (``ulimit -u``, ``pids.max`` of a cgroup) should use 1, which starts none:
+    OpenMP's runtime ends a process for which it cannot start a thread.
 
     Examples
     --------
@@ -59,9 +68,10 @@ def get_num_threads() -> int:
 
 
 def threads_for(n_elements: int, n_threads: int | None) -> int:
-    """The number of threads for a call over so many elements: an explicit one is taken literally."""
+    """The number of threads for a call over so many elements: an explicit one up to a limit, beyond which starting them
+    could only fail, which ends the process."""
     if n_threads is not None:
-        return _checked(n_threads, "n_threads")
+        return min(_checked(n_threads, "n_threads"), _MOST_A_CPU * _affinity())
     return 1 if n_elements < _SERIAL_BELOW else get_num_threads()
 
 
@@ -131,7 +141,7 @@ def _checked(n: int, name: str) -> int:
         raise TypeError(f"{name} must be an integer, got {n!r}") from None
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
-    return min(value, 4096)
+    return value
 
 
 def _affinity() -> int:

@@ -163,7 +163,8 @@ def cross_entropy(
     out_hess : ndarray of the logits' shape, optional
         Where the Hessian's diagonal goes.
     n_threads : int, optional
-        So many threads, literally. By default as many as :func:`xentc.get_num_threads` says, and one for small inputs.
+        So many threads, at most eight for each CPU that the process may use. By default as many as
+        :func:`xentc.get_num_threads` says, and one for small inputs.
         The result has the same bits for any number.
 
     Returns
