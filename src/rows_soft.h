@@ -152,8 +152,7 @@ static void OP(add_entries)(struct source x, const struct class_target *target, 
         double logit = 0, a[8] = {0}, weight = target->class_weight[c * target->class_weight_step];
         a[c % 8] = weight * (target->keep * target->value[entry * target->value_step]);
         read_f64(x.rows[i] + c * x.step, 0, x.element, 1, &logit);
-        add_soft_terms(lanes, c / 8 % 2, load_f64(a), m, set_f64(logit), OP(ELEMENT) == F64,
-                       target->has_negative);
+        add_soft_terms(lanes, c / 8 % 2, load_f64(a), m, set_f64(logit), OP(ELEMENT) == F64, target->has_negative);
     }
 }
 
