@@ -40,7 +40,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         struct clip clip = {1e-7, 1 - 1e-7};
         struct soft_sums sums;
         struct pairs pairs;
-        pairs.kept = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
+        pairs.cached_exp = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
         kernels->memory->gather(x, zeros, n, x_target);
         kernels->pair->rows(x, first > 0, n, n_classes, &pairs);
         kernels->cross_entropy->code_loss(&pairs, x_target, first == 0, n, loss, rest);

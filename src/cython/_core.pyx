@@ -22,10 +22,10 @@ from libc.string cimport memcpy, memset
 from kernels cimport (
     BF16, BLOCK, BLOCK_BYTES, CARRY_AFTER, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES,
     STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, clip, codes, element,
-    exact_add, exact_carry, STREAM_BYTES, U16, U32, exact_flush, exact_merge, exact_rounded, exact_sum,
-    exponentials_bytes, kernels, most_classes, pairs, read_code, running_sum, scratch_bytes, shape, sink, soft_sums,
-    source, take, team, value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels,
-    xentc_openmp_limit, xentc_openmp_version, xentc_leave_kernels, xentc_runtime_start, xentc_usable,
+    exact_add, exact_carry, exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, kernels,
+    most_classes, pairs, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
+    value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
+    xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -175,7 +175,7 @@ cdef class Call:
         self.held = []
         cdef Rows rows = self.hold(x, with_classes)
         self.job.n_rows, self.job.n_classes, self.job.n_codes = rows.size, rows.n_classes, rows.n_classes
-        self.job.x, self.job.x_step = floats(rows.view), rows.step
+        self.job.x, self.job.x_class_stride = floats(rows.view), rows.class_stride
         self.set_weight(&self.job.sample_weight, sample_weight)
         self.job.weighted = sample_weight is not None
         self.job.class_weight = &ONE
@@ -194,10 +194,10 @@ cdef class Call:
             self.set_entries(*sparse)
         else:
             rows = self.hold(target, soft)
-            self.job.target, self.job.target_step, self.job.soft = rows.view, rows.step, soft
+            self.job.target, self.job.target_class_stride, self.job.soft = rows.view, rows.class_stride, soft
         cdef Py_ssize_t c
         if class_weight is not None:
-            self.job.class_weight, self.job.class_weight_step = <const double *>self.data(class_weight), 1
+            self.job.class_weight, self.job.class_weight_stride = <const double *>self.data(class_weight), 1
             self.job.weighted = True
             for c in range(self.job.n_classes):
                 self.job.has_negative |= self.job.class_weight[c] < 0
@@ -237,11 +237,11 @@ cdef class Call:
             self.job.losses = self.data(losses, True)
         if grad is not None:
             rows = self.hold(grad, with_classes, True)
-            self.job.grad, self.job.grad_step = floats(rows.view), rows.step
+            self.job.grad, self.job.grad_class_stride = floats(rows.view), rows.class_stride
             self.job.stream = stream and rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.data
         if hess is not None:
             rows = self.hold(hess, with_classes, True)
-            self.job.hess, self.job.hess_step = floats(rows.view), rows.step
+            self.job.hess, self.job.hess_class_stride = floats(rows.view), rows.class_stride
         return 0
 
     cdef run(self, block_loop loop, int n_threads):

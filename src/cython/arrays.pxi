@@ -21,7 +21,7 @@ cdef inline char *at(const view *v, Py_ssize_t i) noexcept nogil:
     return p
 
 
-cdef inline ptrdiff_t step_of(const view *v, Py_ssize_t first, int n) noexcept nogil:
+cdef inline ptrdiff_t stride_of(const view *v, Py_ssize_t first, int n) noexcept nogil:
     # The bytes between neighbours among the n from `first`, or 0 where they are not all alike.
     cdef int last = v.ndim - 1
     return v.stride[last] if last == 0 or first % v.shape[last] + n <= v.shape[last] else 0
@@ -51,7 +51,7 @@ cdef class Rows:
     cdef view view
     cdef Py_ssize_t size              # rows
     cdef Py_ssize_t n_classes
-    cdef Py_ssize_t step              # bytes between classes
+    cdef Py_ssize_t class_stride              # bytes between classes
 
     def __cinit__(self, array, bint with_classes=False, bint writable=False):
         PyObject_GetBuffer(array, &self.buffer, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
@@ -60,7 +60,7 @@ cdef class Rows:
         self.view.data = <char *>b.buf
         self.view.element = element_of(b.format, b.itemsize)
         self.n_classes = b.shape[last] if with_classes else 1
-        self.step = b.strides[last] if with_classes else 0
+        self.class_stride = b.strides[last] if with_classes else 0
         self.size = 1
         self.view.ndim = 0
         for d in range(last):

@@ -56,37 +56,37 @@ cdef extern from "memory/scratch.h" nogil:
     size_t scratch_bytes(ptrdiff_t, size_t)
 
 cdef extern from "dispatch/kernels.h" nogil:
-    struct team:
-        void (*run)(const team *, void (*part)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
+    struct segment_pool:
+        void (*run)(const segment_pool *, void (*part)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
         int n_threads
         char *scratch
         size_t scratch_bytes
     struct source:
         const char **rows
-        ptrdiff_t step
+        ptrdiff_t class_stride
         element element
-        ptrdiff_t between
-        const team *team
+        ptrdiff_t row_stride
+        const segment_pool *pool
         char *scratch
     struct sink:
         char **rows
-        ptrdiff_t step
+        ptrdiff_t class_stride
         element element
-        ptrdiff_t between
+        ptrdiff_t row_stride
         int stream
     struct pairs:
         double m[1]
         double e[1]
         double sum[1]
-        char *kept
+        char *cached_exp
     struct class_target:
         source source
         const int64_t *start
         const int64_t *index
         const double *value
-        int value_step
+        int value_stride
         const double *class_weight
-        int class_weight_step
+        int class_weight_stride
         int has_negative
         double keep
         double uniform

@@ -25,23 +25,23 @@ cdef struct table:
     int64_t lowest
 
 
-cdef void find_extremes(const integer *label, Py_ssize_t step, Py_ssize_t n, int64_t *extremes) noexcept nogil:
+cdef void find_extremes(const integer *label, Py_ssize_t stride, Py_ssize_t n, int64_t *extremes) noexcept nogil:
     # What no int64 holds counts as the highest that it holds.
     cdef integer low = label[0], high = low, value
     cdef Py_ssize_t i
-    if integer is int64_t and step == sizeof(int64_t):
+    if integer is int64_t and stride == sizeof(int64_t):
         KERNELS.memory.extremes(label, n, &extremes[0], &extremes[1])
         return
     for i in range(n):
         value = label[0]
         low, high = min(low, value), max(high, value)
-        label = <const integer *>(<const char *>label + step)
+        label = <const integer *>(<const char *>label + stride)
     if integer is uint64_t:
         low, high = min(low, <uint64_t>INT64_MAX), min(high, <uint64_t>INT64_MAX)
     extremes[0], extremes[1] = <int64_t>low, <int64_t>high
 
 
-cdef void mark_present(const integer *label, Py_ssize_t step, Py_ssize_t n, table marks) noexcept nogil:
+cdef void mark_present(const integer *label, Py_ssize_t stride, Py_ssize_t n, table marks) noexcept nogil:
     # Until the table is full, which shuffled labels soon make it.
     cdef uint64_t offset, first_absent = 0
     cdef Py_ssize_t i
@@ -53,35 +53,35 @@ cdef void mark_present(const integer *label, Py_ssize_t step, Py_ssize_t n, tabl
                 first_absent += 1
                 if first_absent == marks.size:
                     return
-        label = <const integer *>(<const char *>label + step)
+        label = <const integer *>(<const char *>label + stride)
 
 
-cdef void scan(const integer *label, Py_ssize_t step, Py_ssize_t n, int64_t *extremes, table marks) noexcept nogil:
+cdef void scan(const integer *label, Py_ssize_t stride, Py_ssize_t n, int64_t *extremes, table marks) noexcept nogil:
     if extremes != NULL:
-        find_extremes(label, step, n, extremes)
+        find_extremes(label, stride, n, extremes)
     else:
-        mark_present(label, step, n, marks)
+        mark_present(label, stride, n, marks)
 
 
 cdef void scan_rows(const view *labels, Py_ssize_t start, Py_ssize_t stop, int64_t *extremes, table marks) noexcept nogil:
     cdef char *p = at(labels, start)
-    cdef Py_ssize_t step = labels.stride[0], n = stop - start
+    cdef Py_ssize_t stride = labels.stride[0], n = stop - start
     if labels.element == I64:
-        scan(<const int64_t *>p, step, n, extremes, marks)
+        scan(<const int64_t *>p, stride, n, extremes, marks)
     elif labels.element == I32:
-        scan(<const int32_t *>p, step, n, extremes, marks)
+        scan(<const int32_t *>p, stride, n, extremes, marks)
     elif labels.element == I16:
-        scan(<const int16_t *>p, step, n, extremes, marks)
+        scan(<const int16_t *>p, stride, n, extremes, marks)
     elif labels.element == I8:
-        scan(<const int8_t *>p, step, n, extremes, marks)
+        scan(<const int8_t *>p, stride, n, extremes, marks)
     elif labels.element == U64:
-        scan(<const uint64_t *>p, step, n, extremes, marks)
+        scan(<const uint64_t *>p, stride, n, extremes, marks)
     elif labels.element == U32:
-        scan(<const uint32_t *>p, step, n, extremes, marks)
+        scan(<const uint32_t *>p, stride, n, extremes, marks)
     elif labels.element == U16:
-        scan(<const uint16_t *>p, step, n, extremes, marks)
+        scan(<const uint16_t *>p, stride, n, extremes, marks)
     else:
-        scan(<const uint8_t *>p, step, n, extremes, marks)
+        scan(<const uint8_t *>p, stride, n, extremes, marks)
 
 
 def label_extremes(labels, int n_threads):
@@ -141,7 +141,7 @@ cdef struct item:
 
 cdef struct coder:
     const char *items                 # IN
-    Py_ssize_t step
+    Py_ssize_t stride
     Py_ssize_t size                   # of an item
     bint strings                      # they are pointers to str objects, and the caller holds the GIL
     char *codes                       # OUT  one a row, contiguous
@@ -151,7 +151,7 @@ cdef struct coder:
 
 
 cdef inline bint read_item(const coder *c, Py_ssize_t row, item *found) noexcept nogil:
-    cdef const char *p = c.items + row * c.step
+    cdef const char *p = c.items + row * c.stride
     cdef PyObject *string
     if not c.strings:
         found.p, found.size, found.kind = p, c.size, 0
@@ -166,9 +166,9 @@ cdef inline bint read_item(const coder *c, Py_ssize_t row, item *found) noexcept
 
 cdef inline void prefetch_item(const coder *c, Py_ssize_t row, Py_ssize_t stop) noexcept nogil:
     if not c.strings:
-        __builtin_prefetch(c.items + row * c.step + (AHEAD_BYTES if c.step > 0 else -AHEAD_BYTES))
+        __builtin_prefetch(c.items + row * c.stride + (AHEAD_BYTES if c.stride > 0 else -AHEAD_BYTES))
     elif row + AHEAD_OBJECTS < stop:
-        __builtin_prefetch((<PyObject **>(c.items + (row + AHEAD_OBJECTS) * c.step))[0])
+        __builtin_prefetch((<PyObject **>(c.items + (row + AHEAD_OBJECTS) * c.stride))[0])
 
 
 cdef inline uint64_t load_8(const char *p) noexcept nogil:

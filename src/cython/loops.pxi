@@ -5,9 +5,9 @@ cdef struct job:
     Py_ssize_t n_classes
     Py_ssize_t n_codes                # n_classes, or 2 where a single logit or probability stands for two classes
     view x                            # IN   logits or probabilities
-    Py_ssize_t x_step
+    Py_ssize_t x_class_stride
     view target                       # IN   codes, or soft targets with classes
-    Py_ssize_t target_step
+    Py_ssize_t target_class_stride
     int64_t lowest_label              # IN   codes may be labels: this far from 0
     const int32_t *positions          # IN   and, where not NULL, listed here
     uint64_t n_positions
@@ -17,8 +17,8 @@ cdef struct job:
     const double *values              # IN   and weights; NULL: 1, and the indices are the target, of a multilabel row
     bint has_ignore
     int64_t ignore_index
-    const double *class_weight        # IN   n_codes of them, or one with a step of 0
-    int class_weight_step
+    const double *class_weight        # IN   n_codes of them, or one with a stride of 0
+    int class_weight_stride
     bint has_negative                 # some class weight is
     view sample_weight                # IN   float64, broadcast to the rows
     bint weighted                     # some row may not count 1
@@ -39,10 +39,10 @@ cdef struct job:
     element loss_element
     view grad                         # OUT  where data is not NULL
     bint stream                       # it is too large for the caches
-    Py_ssize_t grad_step
+    Py_ssize_t grad_class_stride
     view hess                         # OUT  where data is not NULL
-    Py_ssize_t hess_step
-    const team *team                  # of few long rows: shares the segments of each, or NULL
+    Py_ssize_t hess_class_stride
+    const segment_pool *pool                  # of few long rows: shares the segments of each, or NULL
 
 
 cdef struct gathered:
@@ -66,15 +66,15 @@ cdef ptrdiff_t fill_rows(const view *v, Py_ssize_t first, int n, row_pointer *ro
     # The bytes between neighbouring rows, or 0.
     cdef int i
     cdef row_pointer p
-    cdef ptrdiff_t between = step_of(v, first, n)
-    if between or n == 1:
+    cdef ptrdiff_t row_stride = stride_of(v, first, n)
+    if row_stride or n == 1:
         p = at(v, first)
         for i in range(n):
-            rows[i] = p + i * between
+            rows[i] = p + i * row_stride
     else:
         for i in range(n):
             rows[i] = at(v, first + i)
-    return between
+    return row_stride
 
 
 cdef inline int run_of(const view *v, Py_ssize_t first, int n) noexcept nogil:
@@ -132,9 +132,9 @@ cdef inline int64_t code_of(const job *j, int64_t label) noexcept nogil:
 cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, gathered *g) noexcept nogil:
     # A label is read once: another thread may be writing the array.
     cdef int i, valid = True
-    cdef ptrdiff_t between = step_of(&j.target, first, n)
-    if between or n == 1:
-        valid = KERNELS.memory.codes(at(&j.target, first), between, j.target.element, n, j.n_codes, t.code)
+    cdef ptrdiff_t row_stride = stride_of(&j.target, first, n)
+    if row_stride or n == 1:
+        valid = KERNELS.memory.codes(at(&j.target, first), row_stride, j.target.element, n, j.n_codes, t.code)
     else:
         for i in range(n):
             valid &= KERNELS.memory.codes(at(&j.target, first + i), 0, j.target.element, 1, j.n_codes, &t.code[i])
@@ -171,22 +171,23 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
     cdef int i
     t.target = [[NULL, 0, F64, 0, NULL, NULL], ENTRIES, t.code, &ONE, 0, &ONE, 0, False, j.keep, j.uniform]
     if not one_hot:
-        t.target.class_weight, t.target.class_weight_step = j.class_weight, j.class_weight_step
+        t.target.class_weight, t.target.class_weight_stride = j.class_weight, j.class_weight_stride
         t.target.has_negative = j.has_negative
     load_weights(j, first, n, t)
     if not j.soft:
         load_codes(j, first, n, t, g)
         if j.weighted:
             for i in range(n):
-                t.share[i] = j.class_weight[t.code[i] * j.class_weight_step] * t.weight[i]
+                t.share[i] = j.class_weight[t.code[i] * j.class_weight_stride] * t.weight[i]
                 if one_hot:
                     t.weight[i] = t.share[i]
                 if t.ignored[i]:
                     t.weight[i] = t.share[i] = 0
     elif j.entries != NULL:
-        t.target.start, t.target.index, t.target.value, t.target.value_step = &j.entries[first], j.indices, j.values, 1
+        t.target.start, t.target.index, t.target.value, t.target.value_stride = &j.entries[first], j.indices, j.values, 1
     else:
-        t.target.source = [t.rows, j.target_step, j.target.element, fill_rows(&j.target, first, n, t.rows), NULL, NULL]
+        t.target.source = [t.rows, j.target_class_stride, j.target.element, fill_rows(&j.target, first, n, t.rows), NULL,
+                           NULL]
 
 
 cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
@@ -219,7 +220,7 @@ cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale)
 cdef void fill_row(const job *j, const sink *out, int i, double value) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(j.n_classes):
-        write_element(out.rows[i] + c * out.step, out.element, value)
+        write_element(out.rows[i] + c * out.class_stride, out.element, value)
 
 
 cdef void finish_derivative(const job *j, int n, const sink *out, const double *loss, bint undefined,
@@ -237,7 +238,7 @@ cdef void finish_derivative(const job *j, int n, const sink *out, const double *
 
 
 cdef inline void write_result(const job *j, const sink *out, int i, int64_t c, double value) noexcept nogil:
-    write_element(out.rows[i] + c * out.step, out.element, value if j.x.element == F64 else <float>value)
+    write_element(out.rows[i] + c * out.class_stride, out.element, value if j.x.element == F64 else <float>value)
 
 
 cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
@@ -251,10 +252,10 @@ cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
 cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
+    cdef source x = [rows, j.x_class_stride, j.x.element, fill_rows(&j.x, first, n, rows), j.pool, g.scratch]
     cdef sink none = [NULL, 0, F64, 0, False]
-    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
-    cdef sink hess = [<char **>hess_rows, j.hess_step, j.hess.element, 0, False]
+    cdef sink grad = [<char **>grad_rows, j.grad_class_stride, j.grad.element, 0, j.stream]
+    cdef sink hess = [<char **>hess_rows, j.hess_class_stride, j.hess.element, 0, False]
     cdef pairs row_pairs
     cdef soft_sums sums
     cdef double[BLOCK] x_target, rest, plain, z, lse, scale
@@ -266,9 +267,9 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
-    row_pairs.kept = NULL
+    row_pairs.cached_exp = NULL
     if j.grad.data != NULL and j.gamma == 0:
-        row_pairs.kept = <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
+        row_pairs.cached_exp = <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
     if binary:
         KERNELS.memory.gather(x, FIRST_CLASS, n, x_target)
         KERNELS.pair.logit(x_target, n, &row_pairs)
@@ -304,7 +305,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         KERNELS.pair.logsumexp(&row_pairs, n, lse)
         for i in range(n):
             # The row's class weight is in its weight, or in its terms: then it must be in this one too.
-            z[i] = j.z if one_hot or j.soft else j.z * j.class_weight[t.code[i] * j.class_weight_step]
+            z[i] = j.z if one_hot or j.soft else j.z * j.class_weight[t.code[i] * j.class_weight_stride]
             sums.loss[i] += z[i] * lse[i] * lse[i]
             if derivatives:
                 sums.slope[i] += 2 * z[i] * lse[i]
@@ -313,7 +314,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         return
     set_scale(j, n, &t, scale)
     if j.hess.data != NULL:
-        hess.between = fill_rows(&j.hess, first, n, hess_rows)
+        hess.row_stride = fill_rows(&j.hess, first, n, hess_rows)
         if j.gamma == 0 and j.z == 0:
             KERNELS.softmax.hessian(x, hess, n, j.n_classes, &row_pairs, sums.slope, scale)
         else:
@@ -322,7 +323,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         finish_derivative(j, n, &hess, sums.loss, undefined, &t)
     if j.grad.data == NULL:
         return
-    grad.between = fill_rows(&j.grad, first, n, grad_rows)
+    grad.row_stride = fill_rows(&j.grad, first, n, grad_rows)
     if one_hot:
         KERNELS.softmax.gradient(x, grad, NULL, &hot, n, j.n_classes, &row_pairs, sums.slope, scale)
     elif j.gamma == 0:
@@ -372,8 +373,8 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     # Probabilities or their logarithms instead of logits.
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
-    cdef sink grad = [<char **>grad_rows, j.grad_step, j.grad.element, 0, j.stream]
+    cdef source x = [rows, j.x_class_stride, j.x.element, fill_rows(&j.x, first, n, rows), j.pool, g.scratch]
+    cdef sink grad = [<char **>grad_rows, j.grad_class_stride, j.grad.element, 0, j.stream]
     cdef soft_sums sums
     cdef double[BLOCK] total, scale
     cdef bint one_hot = not j.soft and j.uniform == 0
@@ -402,7 +403,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     if j.grad.data == NULL:
         return
     set_scale(j, n, &t, scale)
-    grad.between = fill_rows(&j.grad, first, n, grad_rows)
+    grad.row_stride = fill_rows(&j.grad, first, n, grad_rows)
     KERNELS.probability.gradient(x, grad, target, t.code, j.logs, j.clip, total, j.normalized, n, j.n_classes, sums.slope,
                                  scale)
     finish_derivative(j, n, &grad, sums.loss, undefined, &t)
@@ -414,7 +415,7 @@ cdef bint has_nan(const job *j, const char *row) noexcept nogil:
     cdef Py_ssize_t c
     cdef row_pointer p
     for c in range(j.n_classes):
-        p = row + c * j.x_step
+        p = row + c * j.x_class_stride
         KERNELS.memory.gather([&p, 0, j.x.element, 0, NULL, NULL], &zero, 1, &value)
         if isnan(value):
             return True
@@ -426,8 +427,8 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     cdef pairs row_pairs
     cdef double[BLOCK] lse
     cdef int i
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
-    row_pairs.kept = NULL
+    cdef source x = [rows, j.x_class_stride, j.x.element, fill_rows(&j.x, first, n, rows), j.pool, g.scratch]
+    row_pairs.cached_exp = NULL
     KERNELS.pair.rows(x, False, n, j.n_classes, &row_pairs)
     KERNELS.pair.logsumexp(&row_pairs, n, lse)
     for i in range(n):
@@ -439,13 +440,13 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
 
 cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     cdef row_pointer[BLOCK] rows, out_rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
-    cdef sink out = [<char **>out_rows, j.grad_step, j.grad.element, 0, j.stream]
+    cdef source x = [rows, j.x_class_stride, j.x.element, fill_rows(&j.x, first, n, rows), j.pool, g.scratch]
+    cdef sink out = [<char **>out_rows, j.grad_class_stride, j.grad.element, 0, j.stream]
     cdef pairs row_pairs
     cdef double[BLOCK] one
     cdef int i
-    out.between = fill_rows(&j.grad, first, n, out_rows)
-    row_pairs.kept = NULL if j.logs else <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
+    out.row_stride = fill_rows(&j.grad, first, n, out_rows)
+    row_pairs.cached_exp = NULL if j.logs else <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
     KERNELS.pair.rows(x, False, n, j.n_classes, &row_pairs)
     for i in range(n):
         one[i] = 1
@@ -474,7 +475,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
             if not 0 <= code[e] < j.n_codes:
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
-        KERNELS.memory.gather([same, j.x_step, j.x.element, 0, NULL, NULL], code, n, p)
+        KERNELS.memory.gather([same, j.x_class_stride, j.x.element, 0, NULL, NULL], code, n, p)
         KERNELS.probability.clipped_loss(p, NULL, j.clip, n, term)
         for e in range(n):
             new = total + term[e]
@@ -489,7 +490,7 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     cdef rows_of_target t
     cdef double[BLOCK] p, loss
     cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, j.x_step, j.x.element, fill_rows(&j.x, first, n, rows), j.team, g.scratch]
+    cdef source x = [rows, j.x_class_stride, j.x.element, fill_rows(&j.x, first, n, rows), j.pool, g.scratch]
     cdef bint binary = j.n_classes == 1
     cdef int i
     KERNELS.probability.range(x, n, j.n_classes, j.tolerance, p, &g.range)
@@ -511,7 +512,7 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     finish_rows(j, first, n, loss, &t, g)
 
 
-cdef void run_parts(const team *of, void (*part)(void *, int, char *) noexcept nogil, void *context,
+cdef void run_parts(const segment_pool *of, void (*part)(void *, int, char *) noexcept nogil, void *context,
                     int n_parts) noexcept nogil:
     cdef int i
     for i in prange(n_parts, num_threads=of.n_threads, schedule="static"):
@@ -537,14 +538,14 @@ cdef inline gathered *gathered_by(const workers *all, int t) noexcept nogil:
     return <gathered *>(all.first + t * all.apart)
 
 
-cdef int hire(workers *all, int n, const job *j, team *sharing) except -1:
+cdef int hire(workers *all, int n, const job *j, segment_pool *sharing) except -1:
     # `sharing` gets scratch memory for its threads too.
     cdef size_t room = scratch_bytes(j.n_classes, computed_size(j)), size = whole_lines(sizeof(gathered))
     cdef int t
     cdef gathered *g
     all.n, all.apart = n, size + room
     sharing.scratch_bytes = room
-    all.memory = <char *>PyMem_RawMalloc(LINE + n * all.apart + (sharing.n_threads * room if j.team != NULL else 0))
+    all.memory = <char *>PyMem_RawMalloc(LINE + n * all.apart + (sharing.n_threads * room if j.pool != NULL else 0))
     if all.memory == NULL:
         raise MemoryError
     all.first = <char *>whole_lines(<size_t>all.memory)
@@ -582,17 +583,17 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     # All blocks of the call, in slices between which Ctrl-C is looked for.
     cdef Py_ssize_t row_bytes = j.n_classes * computed_size(j)
     # Rows that share their cache lines go together, whatever their length.
-    cdef bint across = not -8 <= j.x_step <= 8
+    cdef bint across = not -8 <= j.x_class_stride <= 8
     cdef Py_ssize_t block = BLOCK if across else max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop
-    cdef team all_threads = [run_parts, n_threads, NULL, 0]
+    cdef segment_pool all_threads = [run_parts, n_threads, NULL, 0]
     cdef workers all
     cdef int t
     if n_blocks < 4 * n_threads and n_blocks % n_threads != 0 and j.n_classes > SEGMENT and not xentc_forked():
         # Too few blocks to share: one by one, by all threads.
-        j.team, n_threads = &all_threads, 1
+        j.pool, n_threads = &all_threads, 1
     if xentc_forked() or n_threads > n_blocks:
         n_threads = 1 if xentc_forked() else max(1, <int>n_blocks)
     hire(&all, n_threads, j, &all_threads)

@@ -83,7 +83,7 @@ INLINE struct binary_terms focal_sigmoid_terms(f64x8 x, struct class_weights a, 
     struct class_terms of1 = {choose_f64(negative, far, near), choose_f64(negative, rest, near_rest), p1, p0, zero};
     struct class_terms of0 = {choose_f64(negative, near, far), choose_f64(negative, near_rest, rest), p0, p1, zero};
     struct focal terms1 = focal_terms(of1, gamma), terms0 = focal_terms(of0, gamma);
-    struct wide total = {zero, zero};
+    struct double_double total = {zero, zero};
     add_weighted(&total, a.of1, terms1.f);
     add_weighted(&total, a.of0, terms0.f);
     f64x8 b1 = mul_f64(a.of1, terms1.b), b0 = mul_f64(a.of0, terms0.b);
@@ -124,7 +124,7 @@ INLINE struct binary_terms bernoulli_terms(f64x8 p, struct class_weights a, stru
     f64x8 value = min_f64(set_f64(clip.most), max_f64(set_f64(clip.least), p)), undefined = sub_f64(p, p), other_low;
     f64x8 other = two_sum(set_f64(1), sub_f64(zero, value), &other_low);
     struct binary_terms terms = {zero, zero, zero};
-    struct wide total = {zero, zero};
+    struct double_double total = {zero, zero};
     add_weighted(&total, a.of1, narrow ? cost_short(value, zero) : cost(value, zero));
     add_weighted(&total, a.of0, narrow ? cost_short(other, other_low) : cost(other, other_low));
     terms.loss = add_f64(rounded(total), undefined);
@@ -158,7 +158,7 @@ static int bernoulli_loss(const double *p, const struct binary_target *target, s
 }
 
 static void derivative(const double *terms, const double *scale, const double *loss, int n_all, enum element of, char *p,
-                       ptrdiff_t step, enum element element)
+                       ptrdiff_t stride, enum element element)
 {
     double results[BLOCK];
     for (int i = 0; i < n_all; i += 8) {
@@ -167,7 +167,7 @@ static void derivative(const double *terms, const double *scale, const double *l
         f64x8 value = choose_f64(equal_f64(s, zero), zero, mul_f64(load_part_f64(terms + i, n, 0), s));
         store_part_f64(results + i, n, choose_f64(equal_f64(l, l), value, l));
     }
-    write_results(results, n_all, of, p, step, element);
+    write_results(results, n_all, of, p, stride, element);
 }
 
 const struct binary_kernels PER_SET(binary) = {

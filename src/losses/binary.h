@@ -26,7 +26,7 @@ struct binary_kernels {
     /* n <= BLOCK terms of a derivative: times scale, as float64 or float32 like the elements `of` which they are, 0 where scale
      * is, NaN where the loss is. */
     void (*derivative)(const double *terms, const double *scale, const double *loss, int n, enum element of, char *p,
-                       ptrdiff_t step, enum element element);
+                       ptrdiff_t stride, enum element element);
 };
 
 #endif

@@ -26,7 +26,7 @@ static void code_loss(const struct pairs *pairs, const double *x_target, int nar
 
 /* The sums of a soft target: of eight classes of a row in each half, or a row a lane. */
 struct soft_lanes {
-    struct wide loss[2], mass[2];
+    struct double_double loss[2], mass[2];
     f64x8 lowest[2];
 };
 
@@ -35,7 +35,7 @@ struct soft_lanes {
  * has any low part. */
 INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide, int cancels)
 {
-    struct wide *loss = &lanes->loss[half], *mass = &lanes->mass[half];
+    struct double_double *loss = &lanes->loss[half], *mass = &lanes->mass[half];
     f64x8 margin = where_not_0_f64(a, sub_f64(m, x));
     if (wide) {
         f64x8 product = mul_f64(a, margin), low = fma_f64(a, margin, sub_f64(set_f64(0), product));
@@ -49,7 +49,7 @@ INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m,
 }
 
 /* a log a. */
-INLINE void add_entropy(struct wide *sum, f64x8 a, int wide)
+INLINE void add_entropy(struct double_double *sum, f64x8 a, int wide)
 {
     f64x8 normal = choose_f64(less_f64(a, set_f64(0x1p-1022)), set_f64(1), a), low = set_f64(0);
     f64x8 log_a = wide ? log_wide(normal, set_f64(0), &low) : log_short(normal, set_f64(0));
@@ -58,7 +58,7 @@ INLINE void add_entropy(struct wide *sum, f64x8 a, int wide)
 
 /* Of eight rows, whole or a segment. */
 struct soft_row_sums {
-    struct wide loss, mass, entropy;
+    struct double_double loss, mass, entropy;
     f64x8 lowest;
 };
 

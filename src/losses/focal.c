@@ -23,12 +23,12 @@ static void soft_loss(struct source x, const struct class_target *target, double
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
         f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
-        struct wide loss = {zero, zero}, slope = loss, curvature = loss;
+        struct double_double loss = {zero, zero}, slope = loss, curvature = loss;
         sums->lowest[i] = INFINITY;
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double logits[TILE], weights[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits);
+            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n_tile, logits);
             target_weights(target, i, first, n_tile, weights, &sums->lowest[i]);
             for (int j = 0; j < n_tile; j += 8) {
                 int n = at_most_8(n_tile - j);
@@ -59,7 +59,7 @@ static void derivatives(struct source x, struct sink grad, struct sink hess, con
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double logits[TILE], weights[TILE], results[TILE];
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, logits);
+            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n_tile, logits);
             target_weights(target, i, first, n_tile, weights, NULL);
             for (int which = 0; which < 2; which++) {
                 struct sink out = which ? hess : grad;
@@ -73,7 +73,8 @@ static void derivatives(struct source x, struct sink grad, struct sink hess, con
                     f64x8 p = of.p, q = of.q;
                     struct focal terms = focal_terms(of, gamma);
                     i64x8 absent = equal_f64(a, zero);
-                    f64x8 ab = choose_f64(absent, zero, mul_f64(a, terms.b)), ah = choose_f64(absent, zero, mul_f64(a, terms.h));
+                    f64x8 ab = choose_f64(absent, zero, mul_f64(a, terms.b)),
+                          ah = choose_f64(absent, zero, mul_f64(a, terms.h));
                     f64x8 value = fma_f64(slopes, p, sub_f64(zero, ab));
                     if (which) {
                         f64x8 inner = fma_f64(set_f64(2 * z[i]), p, fnma_f64(curvatures, p, ah));
@@ -81,7 +82,8 @@ static void derivatives(struct source x, struct sink grad, struct sink hess, con
                     }
                     store_part_f64(results + j, n, mul_f64(value, scales));
                 }
-                write_results(results, n_tile, x.element, out.rows[i] + first * out.step, out.step, out.element);
+                write_results(results, n_tile, x.element, out.rows[i] + first * out.class_stride, out.class_stride,
+                              out.element);
             }
         }
     }

@@ -11,7 +11,7 @@
 
 /* The sums of a row's lanes, or of a row a lane: of the losses, and of the weights that clipping left alone. */
 struct proba_lanes {
-    struct wide loss[2], kept[2];
+    struct double_double loss[2], unclipped[2];
     f64x8 lowest;
 };
 

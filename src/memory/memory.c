@@ -12,7 +12,7 @@ void gather_classes(struct source x, const int64_t *code, int n_rows, double *ou
     case NAME:                                                                                                     \
         for (int i = 0; i < n_rows; i++) {                                                                         \
             TYPE value;                                                                                            \
-            memcpy(&value, x.rows[i] + code[i] * x.step, sizeof value);                                            \
+            memcpy(&value, x.rows[i] + code[i] * x.class_stride, sizeof value);                                            \
             out[i] = CONVERT(value);                                                                               \
         }                                                                                                          \
         break;
@@ -23,12 +23,12 @@ void gather_classes(struct source x, const int64_t *code, int n_rows, double *ou
         CASE(BF16, uint16_t, (double)widen_bf16)
     default:
         for (int i = 0; i < n_rows; i++)
-            read_f64(x.rows[i] + code[i] * x.step, 0, x.element, 1, out + i);
+            read_f64(x.rows[i] + code[i] * x.class_stride, 0, x.element, 1, out + i);
     }
 #undef CASE
 }
 
-static int codes(const char *target, ptrdiff_t step, enum element element, int n, int64_t n_codes, int64_t *out)
+static int codes(const char *target, ptrdiff_t stride, enum element element, int n, int64_t n_codes, int64_t *out)
 {
 #define EACH(STEP, TYPE)                                                                                           \
     for (int i = 0; i < n; i++) {                                                                                  \
@@ -39,10 +39,10 @@ static int codes(const char *target, ptrdiff_t step, enum element element, int n
     }
 #define CASE(NAME, TYPE)                                                                                           \
     case NAME:                                                                                                     \
-        if (step == sizeof(TYPE))                                                                                  \
+        if (stride == sizeof(TYPE))                                                                                  \
             EACH(sizeof(TYPE), TYPE)                                                                               \
         else                                                                                                       \
-            EACH(step, TYPE)                                                                                       \
+            EACH(stride, TYPE)                                                                                       \
         break;
     int outside = 0;
     switch (element) {
@@ -55,7 +55,7 @@ static int codes(const char *target, ptrdiff_t step, enum element element, int n
         CASE(U32, uint32_t)
     default:
         for (int i = 0; i < n; i++) {
-            out[i] = read_code(target + i * step, element);
+            out[i] = read_code(target + i * stride, element);
             outside |= (uint64_t)out[i] >= (uint64_t)n_codes;
         }
     }
@@ -75,16 +75,16 @@ static void extremes(const int64_t *x, ptrdiff_t n, int64_t *lowest, int64_t *hi
     *highest = high;
 }
 
-void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t step, enum element element)
+void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t stride, enum element element)
 {
     float singles[TILE];
     if (of == F64) {
-        write_f64(p, step, element, n, results);
+        write_f64(p, stride, element, n, results);
         return;
     }
     for (int j = 0; j < n; j++)
         singles[j] = (float)results[j];
-    write_f32(p, step, element, n, singles);
+    write_f32(p, stride, element, n, singles);
 }
 
 const struct memory_kernels PER_SET(memory) = {

@@ -12,19 +12,19 @@ enum {
     AHEAD_ACROSS = 6,                             /* classes that rows side by side are fetched ahead */
 };
 
-/* Cache lines, `step` bytes apart. */
+/* Cache lines, `stride` bytes apart. */
 struct lines {
     const char *first;
-    ptrdiff_t step;
+    ptrdiff_t stride;
 };
 
 /* out = the class of each row's code, as float64. */
 #define gather_classes PER_SET(gather_classes)
 void gather_classes(struct source x, const int64_t *code, int n_rows, double *out);
 
-/* n results `step` bytes apart: of float64 logits, or of others, which are float32 before they are anything else. */
+/* n results `stride` bytes apart: of float64 logits, or of others, which are float32 before they are anything else. */
 #define write_results PER_SET(write_results)
-void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t step, enum element element);
+void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t stride, enum element element);
 
 #define read_f64 PER_SET(read_f64)
 #define read_f32 PER_SET(read_f32)

@@ -24,14 +24,14 @@ INLINE int count_segments(ptrdiff_t n_classes)
     return (int)((n_classes - 1) / segment_length(n_classes) + 1);
 }
 
-INLINE int run_segments(const struct team *team, void (*part)(void *context, int i, char *scratch), struct segments *context,
-                        ptrdiff_t n_classes, char *scratch)
+INLINE int run_segments(const struct segment_pool *pool, void (*part)(void *context, int i, char *scratch),
+                        struct segments *context, ptrdiff_t n_classes, char *scratch)
 {
     context->n_classes = n_classes;
     context->length = segment_length(n_classes);
     int n = n_classes == context->length ? 1 : count_segments(n_classes);
-    if (team && n > 1)
-        team->run(team, part, context, n);
+    if (pool && n > 1)
+        pool->run(pool, part, context, n);
     else
         for (int i = 0; i < n; i++)
             part(context, i, scratch);

@@ -8,9 +8,8 @@
 
 enum {
     BLOCK = 128,                                  /* rows of a block at the most */
-    KEPT = 1 << 16,                               /* bytes of a block's exponentials that the gradient finds again */
-    FEW_BYTES = 768,                              /* up to so many of classes, lanes are rows; above, lanes are classes */
-    MOST_FEW = FEW_BYTES / 4,                     /* of float32 */
+    CACHED_EXP_BYTES = 1 << 16,                               /* bytes of a block's exponentials that the gradient finds again */
+    ROWS_IN_LANES_BYTES = 768,                    /* up to so many of classes, lanes are rows; above, lanes are classes */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
     STAGE = 16384,                                /* bytes of short rows that are written together */
     SEGMENT = 16384,                              /* classes: longer rows are summed in segments */
@@ -46,8 +45,8 @@ static inline ptrdiff_t most_classes(enum shape shape, size_t size)
     case LESS_THAN_A_PIECE: return 16 / bytes - 1;
     case ONE_VECTOR: return 64 / bytes;
     case WHOLE_BLOCKS: return BLOCK_BYTES / (BLOCK * bytes);
-    case CACHED_EXPONENTIALS: return KEPT / (BLOCK * bytes);
-    case ROWS_IN_LANES: return FEW_BYTES / bytes;
+    case CACHED_EXPONENTIALS: return CACHED_EXP_BYTES / (BLOCK * bytes);
+    case ROWS_IN_LANES: return ROWS_IN_LANES_BYTES / bytes;
     case STAGED: return STAGE / 64;
     case ONE_TILE: return TILE;
     case ONE_SEGMENT: return SEGMENT;

@@ -20,7 +20,7 @@ INLINE f64x8 fast_two_sum(f64x8 a, f64x8 b, f64x8 *error)
     return sum;
 }
 
-struct wide {
+struct double_double {
     f64x8 high, low;
 };
 
@@ -48,7 +48,7 @@ INLINE void add_terms_f32(f64x8 *sum, f64x8 *low, f32x16 term)
     sum[1] = add_f64(sum[1], widen_f32(term, 1));
 }
 
-INLINE void add_product(struct wide *sum, f64x8 product, int cancels)
+INLINE void add_product(struct double_double *sum, f64x8 product, int cancels)
 {
     if (cancels)
         accumulate_f64(&sum->high, &sum->low, product);
@@ -57,21 +57,21 @@ INLINE void add_product(struct wide *sum, f64x8 product, int cancels)
 }
 
 /* A sum over the classes of a row in eight lanes of twice the precision. */
-INLINE void add_term(struct wide *sum, f64x8 term, f64x8 term_low)
+INLINE void add_term(struct double_double *sum, f64x8 term, f64x8 term_low)
 {
     accumulate_f64(&sum->high, &sum->low, term);
     sum->low = add_f64(sum->low, term_low);
 }
 
 /* a * value and its rounding error; both 0 where a is, even if the value is infinite. */
-INLINE void add_weighted(struct wide *sum, f64x8 a, f64x8 value)
+INLINE void add_weighted(struct double_double *sum, f64x8 a, f64x8 value)
 {
     f64x8 zero = set_f64(0), product = mul_f64(a, value), low = fma_f64(a, value, sub_f64(zero, product));
     i64x8 absent = equal_f64(a, zero), finite = less_f64(abs_f64(product), set_f64(INFINITY));
     add_term(sum, choose_f64(absent, zero, product), choose_f64(absent, zero, choose_f64(finite, low, zero)));
 }
 
-INLINE f64x8 rounded(struct wide sum)
+INLINE f64x8 rounded(struct double_double sum)
 {
     return choose_f64(less_f64(abs_f64(sum.high), set_f64(INFINITY)), add_f64(sum.high, sum.low), sum.high);
 }

@@ -1,25 +1,25 @@
 /* C layer: the diagonal of the Hessian, class by class. */
-#ifndef T
+#ifndef TYPE
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* What a row's curvature takes: the shares with and without slope and scale, and the largest logit with its result. */
-struct OP(bend) {
-    struct OP(factors) slope, plain;
-    V m, of_largest;
+/* What a row's curvature takes: the factors with and without slope and scale, and the largest logit with its result. */
+struct TYPED(bend) {
+    struct TYPED(lane_factors) slope, plain;
+    VECTOR m, of_largest;
 };
 
 /* slope p (1 - p) for all but the largest class: p is at most 1/2, and nothing cancels. */
-INLINE V OP(curvature)(V x, const struct OP(bend) *of)
+INLINE VECTOR TYPED(curvature)(VECTOR x, const struct TYPED(bend) *of)
 {
-    V p = OP(share)(x, &of->plain), slope = OP(share)(x, &of->slope);
-    return OP(choose)(OP(equal)(x, of->m), of->of_largest, OP(fnma)(slope, p, slope));
+    VECTOR p = TYPED(scaled_softmax)(x, &of->plain), slope = TYPED(scaled_softmax)(x, &of->slope);
+    return TYPED(choose)(TYPED(equal)(x, of->m), of->of_largest, TYPED(fnma)(slope, p, slope));
 }
 
-static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
-                        const double *slope, const double *scale)
+static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
+                  const double *slope, const double *scale)
 {
-    struct OP(shares) shares, plain;
+    struct TYPED(softmax_factors) softmax_factors, plain;
     double of_largest[BLOCK], ones[BLOCK];
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
@@ -38,40 +38,40 @@ static void OP(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t 
     if (n_classes == 2) {                         /* p (1 - p) of both */
         for (int i = 0; i < n_rows; i++)
             for (int c = 0; c < 2; c++)
-                write_element(out.rows[i] + c * out.step, out.element, (C)of_largest[i]);
+                write_element(out.rows[i] + c * out.class_stride, out.element, (REAL)of_largest[i]);
         return;
     }
-    OP(softmax_rows)(pairs, n_rows, slope, scale, &shares);
-    OP(softmax_rows)(pairs, n_rows, ones, ones, &plain);
-    int in_place = out.step == sizeof(C) && out.element == OP(ELEMENT), i = 0;
-    for (; n_classes <= OP(FEW) && OP(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
+    TYPED(set_softmax_factors)(pairs, n_rows, slope, scale, &softmax_factors);
+    TYPED(set_softmax_factors)(pairs, n_rows, ones, ones, &plain);
+    int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
+    for (; TYPED(rows_in_lanes)(n_classes) && TYPED(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
         struct source group = x;
         struct sink group_out = out;
-        struct OP(bend) of = {OP(factors_of_rows)(&shares, i), OP(factors_of_rows)(&plain, i), OP(narrow)(pairs->m + i),
-                              OP(narrow)(of_largest + i)};
-        C *tile = take(&group.scratch, OP(tile_bytes)(n_classes));
+        struct TYPED(bend) of = {TYPED(factors_of_rows)(&softmax_factors, i), TYPED(factors_of_rows)(&plain, i),
+                                 TYPED(narrow)(pairs->m + i), TYPED(narrow)(of_largest + i)};
+        REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
         group.rows += i;
         group_out.rows += i;
-        OP(pack_tile)(group, n_classes, tile);
+        TYPED(pack_tile)(group, n_classes, tile);
         for (ptrdiff_t j = 0; j < n_classes; j++)
-            OP(store)(tile + j * LANES, OP(curvature)(OP(load)(tile + j * LANES), &of));
-        OP(unpack_tile)(tile, group_out, n_classes);
+            TYPED(store)(tile + j * LANES, TYPED(curvature)(TYPED(load)(tile + j * LANES), &of));
+        TYPED(unpack_tile)(tile, group_out, n_classes);
     }
-    const ptrdiff_t tile = in_place && OP(direct)(x) ? n_classes : TILE;
+    const ptrdiff_t tile = in_place && TYPED(direct)(x) ? n_classes : TILE;
     for (; i < n_rows; i++) {
-        struct OP(bend) of = {OP(factors_of_row)(&shares, i), OP(factors_of_row)(&plain, i), OP(set)((C)pairs->m[i]),
-                              OP(set)((C)of_largest[i])};
+        struct TYPED(bend) of = {TYPED(factors_of_row)(&softmax_factors, i), TYPED(factors_of_row)(&plain, i),
+                                 TYPED(set)((REAL)pairs->m[i]), TYPED(set)((REAL)of_largest[i])};
         for (ptrdiff_t first = 0; first < n_classes; first += tile) {
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile, j = 0;
-            C x_copy[TILE], out_copy[TILE];
-            const C *row = OP(contiguous)(x, i, first, n, x_copy);
-            C *result = in_place ? (C *)(void *)(out.rows[i] + first * out.step) : out_copy;
+            REAL x_copy[TILE], out_copy[TILE];
+            const REAL *row = TYPED(contiguous)(x, i, first, n, x_copy);
+            REAL *result = in_place ? (REAL *)(void *)(out.rows[i] + first * out.class_stride) : out_copy;
             for (; j + LANES <= n; j += LANES)
-                OP(store)(result + j, OP(curvature)(OP(load)(row + j), &of));
+                TYPED(store)(result + j, TYPED(curvature)(TYPED(load)(row + j), &of));
             if (j < n)
-                OP(store_part)(result + j, (int)(n - j), OP(curvature)(OP(load_part)(row + j, (int)(n - j), 0), &of));
+                TYPED(store_part)(result + j, (int)(n - j), TYPED(curvature)(TYPED(load_part)(row + j, (int)(n - j), 0), &of));
             if (!in_place)
-                OP(write)(out.rows[i] + first * out.step, out.step, out.element, n, out_copy);
+                TYPED(write)(out.rows[i] + first * out.class_stride, out.class_stride, out.element, n, out_copy);
         }
     }
 }

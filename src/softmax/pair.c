@@ -9,7 +9,7 @@
 
 struct lane_sum {
     f64x8 max_x, max_e;
-    struct wide sum;
+    struct double_double sum;
 };
 
 /* Of two lanes of a row, each the sum of its terms but the largest: the smaller of the two largest enters. */
@@ -43,7 +43,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
         int defined = 1;
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n, tile);
+            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n, tile);
             for (int j = 0; j < n; j++) {
                 defined &= tile[j] == tile[j];
                 if (tile[j] > m) {
@@ -52,10 +52,10 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
                 }
             }
         }
-        struct wide sum = {zero, zero};
+        struct double_double sum = {zero, zero};
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            read_f64(x.rows[i] + first * x.step, x.step, x.element, n_tile, tile);
+            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n_tile, tile);
             if (first <= top && top < first + n_tile)
                 tile[top - first] = -INFINITY;    /* the one that is left out */
             for (int j = 0; j < n_tile; j += 8) {
@@ -105,7 +105,7 @@ static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
 /* float64 logits in float64; all others in float32. */
 static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
-    memset(pairs->is_kept, 0, sizeof pairs->is_kept);
+    memset(pairs->is_cached, 0, sizeof pairs->is_cached);
     (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
 }
 

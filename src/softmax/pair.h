@@ -10,8 +10,8 @@
 struct pairs {
     double m[BLOCK], e[BLOCK], e_low[BLOCK], sum[BLOCK], sum_low[BLOCK];
     int unit;                                     /* each e is 1 and each sum in [0, 1], or NaN */
-    char *kept;                                   /* IN   room for KEPT bytes of exponentials that the gradient needs again, or NULL */
-    char is_kept[BLOCK / 8];
+    char *cached_exp;                             /* IN   room for exponentials that the gradient needs again, or NULL */
+    char is_cached[BLOCK / 8];
 };
 
 /* float64 logits are computed in float64, all others in float32. Nothing here can fail. */

@@ -1,5 +1,5 @@
 /* C layer: how exponentials of one element type are scaled. */
-#ifndef T
+#ifndef TYPE
 #error "instantiated by simd/instantiate.h"
 #endif
 
@@ -10,53 +10,53 @@
  * again knowing m, with the index moved by m's own n. Up to |m| <= FAR c is still 0; beyond it c = m, which is exact for
  * every x_j near enough to m to count.
  */
-struct OP(scaling) {
-    C c[LANES], magic[LANES], lowest[LANES];
+struct TYPED(scaling) {
+    REAL c[LANES], magic[LANES], lowest[LANES];
 };
 
 /* c and the index of rows whose maxima are m: see struct scaling. */
-INLINE f64x8 OP(centre)(f64x8 m)
+INLINE f64x8 TYPED(centre)(f64x8 m)
 {
-    return choose_f64(less_f64(set_f64(OP(FAR)), abs_f64(m)), m, set_f64(0));
+    return choose_f64(less_f64(set_f64(TYPED(FAR)), abs_f64(m)), m, set_f64(0));
 }
 
-INLINE f64x8 OP(index)(f64x8 m)
+INLINE f64x8 TYPED(index)(f64x8 m)
 {
-    f64x8 n = nearest_exponent(sub_f64(m, OP(centre)(m)));
-    n = choose_f64(less_f64(set_f64(OP(NEAR)), abs_f64(m)), n, set_f64(0));
-    return sub_f64(set_f64(OP(EXPONENT_BIAS) + OP(MIDDLE)), n);
+    f64x8 n = nearest_exponent(sub_f64(m, TYPED(centre)(m)));
+    n = choose_f64(less_f64(set_f64(TYPED(NEAR)), abs_f64(m)), n, set_f64(0));
+    return sub_f64(set_f64(TYPED(EXPONENT_BIAS) + TYPED(MIDDLE)), n);
 }
 
 /* exp(m), scaled as in the sums. */
-INLINE f64x8 OP(largest)(f64x8 m, int near, f64x8 *low)
+INLINE f64x8 TYPED(largest)(f64x8 m, int near, f64x8 *low)
 {
-    f64x8 index = set_f64(EXPONENT_BIAS_f64 + OP(MIDDLE)), x = m;
+    f64x8 index = set_f64(EXPONENT_BIAS_f64 + TYPED(MIDDLE)), x = m;
     if (!near) {
-        index = add_f64(OP(index)(m), set_f64(EXPONENT_BIAS_f64 - OP(EXPONENT_BIAS)));
-        x = sub_f64(m, OP(centre)(m));
+        index = add_f64(TYPED(index)(m), set_f64(EXPONENT_BIAS_f64 - TYPED(EXPONENT_BIAS)));
+        x = sub_f64(m, TYPED(centre)(m));
     }
-    if (OP(ELEMENT) == F64)
+    if (TYPED(ELEMENT) == F64)
         return exp_wide(x, index, low);
     *low = set_f64(0);
     return exp_f64(x, add_f64(set_f64(MAGIC_f64), index), lowest_f64(index));
 }
 
 /* The scaling of eight rows whose maxima are m, from place `at`. */
-INLINE void OP(scale_rows)(f64x8 m, struct OP(scaling) *scaling, int at)
+INLINE void TYPED(scale_rows)(f64x8 m, struct TYPED(scaling) *scaling, int at)
 {
     double c[8], index[8], lowest[8];
-    store_f64(c, OP(centre)(m));
-    store_f64(index, OP(index)(m));
+    store_f64(c, TYPED(centre)(m));
+    store_f64(index, TYPED(index)(m));
     store_f64(lowest, lowest_f64(load_f64(index)));
     for (int i = 0; i < 8; i++) {
-        scaling->c[at + i] = (C)c[i];
-        scaling->magic[at + i] = OP(MAGIC) + (C)index[i];
-        scaling->lowest[at + i] = (C)lowest[i];
+        scaling->c[at + i] = (REAL)c[i];
+        scaling->magic[at + i] = TYPED(MAGIC) + (REAL)index[i];
+        scaling->lowest[at + i] = (REAL)lowest[i];
     }
 }
 
 /* Whether there is room for the exponentials of a block. */
-INLINE int OP(keeps)(const struct pairs *pairs, ptrdiff_t n_classes)
+INLINE int TYPED(caches_exponentials)(const struct pairs *pairs, ptrdiff_t n_classes)
 {
-    return pairs->kept && n_classes <= most_classes(CACHED_EXPONENTIALS, sizeof(C));
+    return pairs->cached_exp && n_classes <= most_classes(CACHED_EXPONENTIALS, sizeof(REAL));
 }

@@ -1,7 +1,7 @@
 /* C layer: what is written class by class from row pairs. */
 
 #include "memory/segments.h"
-#include "softmax/shares.h"
+#include "softmax/softmax_factors.h"
 #include "softmax/softmax.h"
 #include "targets/weights.h"
 

@@ -5,12 +5,12 @@
 #include "simd/double_double.h"
 #include "simd/transpose.h"
 
-static inline double lane_total(struct wide sum)
+static inline double lane_total(struct double_double sum)
 {
     double high[8], low[8], result[8];
     store_f64(high, sum.high);
     store_f64(low, sum.low);
-    struct wide total = {set_f64(0), set_f64(0)};
+    struct double_double total = {set_f64(0), set_f64(0)};
     for (int l = 0; l < 8; l++)
         add_term(&total, set_f64(high[l]), set_f64(low[l]));
     f64x8 finite = add_f64(total.high, total.low);
@@ -23,15 +23,15 @@ struct lane_table {
     double high[8][8], low[8][8];
 };
 
-INLINE void set_lanes(struct lane_table *table, int i, const struct wide halves[2])
+INLINE void set_lanes(struct lane_table *table, int i, const struct double_double halves[2])
 {
-    struct wide sum = halves[0];
+    struct double_double sum = halves[0];
     add_term(&sum, halves[1].high, halves[1].low);
     store_f64(table->high[i], sum.high);
     store_f64(table->low[i], sum.low);
 }
 
-INLINE struct wide total_of_lanes(const struct lane_table *table)
+INLINE struct double_double total_of_lanes(const struct lane_table *table)
 {
     f64x8 high[8], low[8];
     transpose_8(table->high, high);
@@ -41,7 +41,7 @@ INLINE struct wide total_of_lanes(const struct lane_table *table)
             accumulate_f64(&high[l], &low[l], high[l + width]);
             low[l] = add_f64(low[l], low[l + width]);
         }
-    return (struct wide){high[0], low[0]};
+    return (struct double_double){high[0], low[0]};
 }
 
 #endif

@@ -6,15 +6,15 @@
 
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is
  * NULL the entries start[i] to start[i + 1] of row i: value at class index, sorted. An integer code is one entry of 1. Label
- * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a step of 0. Where no class
+ * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a stride of 0. Where no class
  * weight is negative, no term of a loss is. */
 struct class_target {
     struct source source;
     const int64_t *start, *index;
     const double *value;
-    int value_step;
+    int value_stride;
     const double *class_weight;
-    int class_weight_step, has_negative;          /* some class weight is */
+    int class_weight_stride, has_negative;        /* some class weight is */
     double keep, uniform;
 };
 

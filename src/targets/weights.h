@@ -54,7 +54,7 @@ static inline struct row_target class_weights_of(const struct class_target *targ
 {
     const double *weight = target->class_weight;
     return (struct row_target){NULL, 0, 0, set_f64(1), set_f64(0), set_f64(*weight),
-                               target->class_weight_step ? weight + first : NULL};
+                               target->class_weight_stride ? weight + first : NULL};
 }
 
 /* The part [first, first + n) of a row's target: where it lies, else copied or, of entries, made in `copy`. And whether the
@@ -72,7 +72,7 @@ static inline struct row_target part_of_target(const struct class_target *target
                          : (const void *)contiguous_f64(target->source, i, first, n, copy);
     part.keep = set_f64(target->keep);
     part.uniform = set_f64(target->uniform);
-    part.plain = target->keep == 1 && target->uniform == 0 && !target->class_weight_step && *target->class_weight == 1;
+    part.plain = target->keep == 1 && target->uniform == 0 && !target->class_weight_stride && *target->class_weight == 1;
     return part;
 }
 
