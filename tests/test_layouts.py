@@ -117,7 +117,7 @@ def new_out(data, name, shape, dtype):
 # ---- The losses, and what they are called with.
 
 IGNORED = -100
-SIGNS = [1, 1, -1]  # of weights
+SIGNS = [1]  # of weights
 
 
 class Loss(NamedTuple):
