@@ -118,7 +118,7 @@ def test_binary_probabilities_densely(dtype, hard, eps):
                         [0.5, np.sqrt(0.5), 1 - np.sqrt(0.5)]]).astype(dtype)
     t = rng.integers(0, 2, p.shape).astype(dtype) if hard else rng.random(p.shape).astype(dtype)
     loss, grad = binary_cross_entropy(p, t, eps=eps, reduction="none", return_grad=True)
-    value, of1 = np.clip(p.astype(Wide), eps, 1 - eps), t.astype(Wide)
+    value, of1 = np.clip(p, dtype(eps), dtype(1 - eps)).astype(Wide), t.astype(Wide)
     with np.errstate(divide="ignore", invalid="ignore"):
         losses = np.where(of1 > 0, -of1 * np.log(value), 0) + np.where(of1 < 1, -(1 - of1) * np.log1p(-value), 0)
         up, down = np.where(of1 > 0, of1 / value, 0), np.where(of1 < 1, (1 - of1) / (1 - value), 0)

@@ -232,7 +232,8 @@ def driver_output(tmp_path, compiler, flags, run, data):
 def test_neon(tmp_path):
     data = b"".join(x.tobytes() for dtype in ("f8", "f4") for x, _ in inputs(dtype))
     shapes = ["-DINPUTS=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]
-    native = driver_output(tmp_path, shutil.which("cc") or "gcc", [*shapes, "-DINSTRUCTION_SET=portable", "-DPORTABLE"], [], data)
+    portable = [*shapes, "-DINSTRUCTION_SET=portable", "-DPORTABLE"]
+    native = driver_output(tmp_path, shutil.which("cc") or "gcc", portable, [], data)
     neon = driver_output(tmp_path, CROSS, [*shapes, "-DINSTRUCTION_SET=neon"], [EMULATOR], data)
     assert len(native) > 1_000_000
     assert neon == native

@@ -212,8 +212,9 @@ def test_the_source_folder_says_what_to_do(tmp_path):
     package = tmp_path / "xentc"
     package.mkdir()
     (package / "__init__.py").write_text(Path(xentc.__file__).read_text())
-    done = subprocess.run([sys.executable, "-c", "import xentc"], cwd=tmp_path, capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    # Without site, whose hooks find the extension module of an editable install.
+    done = subprocess.run([sys.executable, "-S", "-c", "import xentc"], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False)
     assert "extension module is missing" in done.stderr
     assert "pip install ." in done.stderr
 

@@ -46,7 +46,8 @@ def test_headers_stand_alone(name):
     machine = subprocess.run([COMPILER, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
     if name != "portable" and not machine.startswith("x86_64"):
         pytest.skip(f"the compiler is for {machine.strip()}")
-    flags = ["-std=c11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}", f"-DINSTRUCTION_SET={name}", *SETS[name]]
+    flags = ["-std=c11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *SETS[name]]
+    flags += [f"-I{SOURCES}", f"-DINSTRUCTION_SET={name}"]
     for header in HEADERS:
         alone = subprocess.run(
             [COMPILER, *flags, "-x", "c", "-"], input=f'#include "{header}"\n', capture_output=True, text=True, check=False

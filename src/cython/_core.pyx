@@ -20,12 +20,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, BLOCK_BYTES, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES, STREAM_BYTES, U16, U32,
-    U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, clip, codes, element, exact_add, exact_carry,
-    exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, kernels, most_classes, pairs, read_code,
-    running_sum, scratch_bytes, shape, sink, soft_sums, source, take, team, value_range, whole_lines, write_element,
-    xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_leave_kernels,
-    xentc_runtime_start, xentc_usable,
+    BF16, BLOCK, BLOCK_BYTES, CARRY_AFTER, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES,
+    STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, clip, codes, element,
+    exact_add, exact_carry, STREAM_BYTES, U16, U32, exact_flush, exact_merge, exact_rounded, exact_sum,
+    exponentials_bytes, kernels, most_classes, pairs, read_code, running_sum, scratch_bytes, shape, sink, soft_sums,
+    source, take, team, value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels,
+    xentc_openmp_limit, xentc_openmp_version, xentc_leave_kernels, xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer
@@ -115,6 +115,27 @@ def rounded(const int64_t[::1] state):
     return exact_rounded(<const exact_sum *>&state[0])
 
 
+def is_sum_of(const int64_t[:, ::1] state, int64_t count):
+    """Whether a state can be the sums of so many values: whether additions and merges lead to it."""
+    cdef const exact_sum *sum
+    cdef int64_t most
+    cdef int i, s
+    for s in range(2):
+        sum = <const exact_sum *>&state[s, 0]
+        if not 0 <= sum.pending < CARRY_AFTER or (count == 0 and sum.pending != 0):
+            return False
+        for special in (sum.positive_infinities, sum.negative_infinities, sum.nans):
+            if not 0 <= special <= 2 * count:     # a weighted value is added in two halves
+                return False
+        most = sum.pending * ((<int64_t>1 << 53) + (<int64_t>1 << 32)) if count else 0
+        for i in range(CHUNKS - 1):
+            if not -most <= sum.chunk[i] <= most + (((<int64_t>1 << 32) - 1) if count else 0):
+                return False
+        if not -(count >> 12) - (count > 0) <= sum.chunk[CHUNKS - 1] <= (count >> 12):
+            return False
+    return True
+
+
 def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
     """Adds float64 values of any shape, with float64 weights of the same shape or None, to the state."""
     cdef Call call = Call(values, weights, with_classes=False)
@@ -124,11 +145,11 @@ def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
     exact_merge(<exact_sum *>&state[1, 0], &g.total_weight.exact)
 
 
-cdef double rounded_to(element element, double value) noexcept:
+cdef double rounded_to(element kind, double value) noexcept:
     cdef char[8] place
     cdef double result
-    write_element(place, element, value)
-    KERNELS.memory.read(place, 0, element, 1, &result)
+    write_element(place, kind, value)
+    KERNELS.memory.read(place, 0, kind, 1, &result)
     return result
 
 
