@@ -117,7 +117,7 @@ def new_out(data, name, shape, dtype):
 # ---- The losses, and what they are called with.
 
 IGNORED = -100
-SIGNS = [1]  # of weights
+SIGNS = [1, 1, -1]  # of weights
 
 
 class Loss(NamedTuple):
@@ -231,9 +231,7 @@ def draw_case(data, loss, rows=ROWS, kinds=("codes", "soft", "sparse", "binary")
             copied_options[name] = plain(options[name], F64)
     if kind != "binary":
         options["axis"] = data.draw(st.sampled_from([axis, axis - ndim]), "axis")
-    # Probabilities are clipped by bounds in their own dtype, so copies have that.
-    same = plain(np.moveaxis(x, axis, -1), dtype if "eps" in loss.call.keywords else computed(dtype))
-    copies = same, copy, copied_options
+    copies = plain(np.moveaxis(x, axis, -1), computed(dtype)), copy, copied_options
     return Case(x, dtype, layout, target, kind, axis, losses, options, copies)
 
 
