@@ -36,7 +36,7 @@ WIDE, *NARROW = DTYPES = [np.dtype(kind) for kind in (np.float64, np.float32, np
 LAYOUTS = ["C", "padded", "F", "axis 0", "stepped"]
 RESULTS = [("none", 2), ("mean", 1), ("sum", 0), ("mean", 2), ("none", 0), ("sum", 1), ("mean", 0)]  # and derivatives
 CODES = [np.dtype(kind) for kind in ("i8", "u1", "i4", "u4", "i2", "i1", "u2")]
-SIGNS = [1]  # of weights
+SIGNS = [1, 1, -1]  # of weights
 
 BOUNDARIES = sorted({b for itemsize in (8, 4) for b in _core.kernel_shapes(itemsize)["classes"] if b <= 1 << 20})
 AROUND = [384, 512, 768, 1024, 4096, 2 * 16384, *BOUNDARIES]
