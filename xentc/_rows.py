@@ -46,14 +46,14 @@ def derivatives(
 
 
 def row_loss(
-    loop: Callable[..., tuple[float, float, int, int]], x: Any, name: str, target: Any, *, terms: tuple[Any, ...] = (),
+    loop: Callable[..., tuple[float, float, int, int]], x: Any, name: str, target: Any, *, terms: dict[str, Any],
     checks_x: bool = False, class_weight: Any = None, sample_weight: Any, label_smoothing: Any = 0.0,
     ignore_index: Any = None, axis: int, reduction: str, return_grad: bool = False, return_hess: bool = False,
     out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
 ) -> Any:
     """A loss over rows of classes; a Hessian is returned with a gradient only.
 
-    loop: the function of _core that runs it; terms: its last arguments, which no other has. checks_x: it may find an invalid
+    loop: the function of _core that runs it; terms: its keywords, which no other has. checks_x: it may find an invalid
     probability.
     """
     x = _arrays.as_floats(x, name)
@@ -75,8 +75,11 @@ def row_loss(
     _check_reduction(reduction)
     grad: Derivative | None = None
     hess: Derivative | None = None
-    return_hess = _validation.as_flag(return_hess, "return_hess")
-    return_grad = _validation.as_flag(return_grad, "return_grad") or return_hess
+    if return_hess is not False:
+        return_hess = _validation.as_flag(return_hess, "return_hess")
+    if return_grad is not False:
+        return_grad = _validation.as_flag(return_grad, "return_grad")
+    return_grad = return_grad or return_hess
     if return_grad or out_grad is not None or out_hess is not None:
         others = {"target": t, "class_weight": class_weight, "sample_weight": sample_weight}
         if sparse is not None:
@@ -87,19 +90,18 @@ def row_loss(
     denominator = 1.0
     if grad is not None:
         in_mean = reduction == "mean"
-        weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
         if in_mean:
             denominator = float(x.size // n_classes)
+        weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
         if soft:
             if in_mean and sample_weight is not None:
-                denominator = _exact.rounded_sum(sample_weight, threads)
+                denominator = _usable(_exact.rounded_sum(sample_weight, threads))
         elif (in_mean and weighted) or (grad.in_place and not checks_x):
             _, weight, bad, _ = _core.total_weight(array, t, class_weight, sample_weight, ignore_index=ignore_index)
             if bad >= 0:
                 _raise_bad_target(bad, t, soft, n_classes, name, axis)
             if in_mean:
-                denominator = weight
-        denominator = _usable(denominator)
+                denominator = _usable(weight)
 
     losses: np.ndarray | None = np.empty(rows, result_type(x)) if reduction == "none" else None
     passes = [(losses, _view(grad, axis), _view(hess, axis))]
@@ -108,7 +110,7 @@ def row_loss(
     for outputs in passes:
         total, weight, bad, bad_proba = loop(
             array, t, soft, sparse, class_weight, sample_weight, ignore_index, smoothing, *outputs, x.itemsize < 8,
-            denominator, threads, *terms, stream=grad is not None and grad.array is out_grad,
+            denominator, threads, **terms, stream=grad is not None and grad.array is out_grad,
         )
         if bad >= 0:
             _raise_bad_target(bad, t, soft, n_classes, name, axis)
@@ -140,8 +142,11 @@ def element_loss(
     _check_reduction(reduction)
     grad: Derivative | None = None
     hess: Derivative | None = None
-    return_hess = _validation.as_flag(return_hess, "return_hess")
-    return_grad = _validation.as_flag(return_grad, "return_grad") or return_hess
+    if return_hess is not False:
+        return_hess = _validation.as_flag(return_hess, "return_hess")
+    if return_grad is not False:
+        return_grad = _validation.as_flag(return_grad, "return_grad")
+    return_grad = return_grad or return_hess
     if return_grad or out_grad is not None or out_hess is not None:
         others = {"target": t, "pos_weight": pos_weight, "sample_weight": sample_weight}
         grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)

@@ -141,7 +141,9 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.4, 0.5], [0.8, 0.1, 0.1]], [2, -100], ignore_index=-100, label_smoothing=0.1)
     0.9625773500084807
     """
-    terms = _validation.as_number(z_loss, "z_loss"), _validation.as_number(focal_gamma, "focal_gamma")
+    terms = {
+        "z_loss": _validation.as_number(z_loss, "z_loss"), "focal_gamma": _validation.as_number(focal_gamma, "focal_gamma")
+    }
     return _rows.row_loss(
         _core.softmax_loss, logits, "logits", target, terms=terms, class_weight=class_weight,
         sample_weight=sample_weight, label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
@@ -385,7 +387,7 @@ def categorical_cross_entropy(
     """
     normalize_rows = _validation.as_flag(normalize_rows, "normalize_rows")
     return _rows.row_loss(
-        _core.proba_loss, proba, "proba", target, terms=(_clip(eps), normalize_rows),
+        _core.proba_loss, proba, "proba", target, terms={"eps": _clip(eps), "normalized": normalize_rows},
         checks_x=True, class_weight=class_weight, sample_weight=sample_weight, label_smoothing=label_smoothing,
         ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad, out_grad=out_grad,
         n_threads=n_threads,
@@ -445,7 +447,7 @@ def nll_loss(
     0.4904146265058631
     """
     return _rows.row_loss(
-        _core.proba_loss, log_proba, "log_proba", target, terms=(0.0, False, True), class_weight=class_weight,
+        _core.proba_loss, log_proba, "log_proba", target, terms={"logs": True}, class_weight=class_weight,
         sample_weight=sample_weight, ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad,
         out_grad=out_grad, n_threads=n_threads,
     )
@@ -504,7 +506,7 @@ def kl_divergence(
     if not _arrays.is_sparse(target) and np.shape(target) != np.shape(logits):
         raise ValueError(f"target has shape {np.shape(target)}; expected probabilities of logits' shape, {np.shape(logits)}")
     return _rows.row_loss(
-        _core.softmax_loss, logits, "logits", target, terms=(0.0, 0.0, True), sample_weight=sample_weight, axis=axis,
+        _core.softmax_loss, logits, "logits", target, terms={"entropy": True}, sample_weight=sample_weight, axis=axis,
         reduction=reduction, return_grad=return_grad, out_grad=out_grad, n_threads=n_threads,
     )
 
