@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "rows.h"
+#include "dispatch/kernels.h"
+#include "simd/names.h"
 
-#define TABLE_(x) xentc_kernels_##x
-#define TABLE(x) TABLE_(x)
-extern const struct kernels TABLE(KERNELS);
+extern const struct kernels PER_SET(kernels);
 
 static const int shapes[][2] = {INPUTS};
 
@@ -41,11 +40,11 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         struct clip clip = {1e-7, 1 - 1e-7};
         struct soft_sums sums;
         struct pairs pairs;
-        pairs.kept = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
-        kernels->gather(x, zeros, n, x_target);
-        kernels->pair(x, first > 0, n, n_classes, &pairs);
-        kernels->target_loss(&pairs, x_target, first == 0, n, loss, rest);
-        kernels->gradient(x, out_rows, NULL, &codes, n, n_classes, &pairs, ones, scale);
+        pairs.cached_exp = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
+        kernels->memory->gather(x, zeros, n, x_target);
+        kernels->pair->rows(x, first > 0, n, n_classes, &pairs);
+        kernels->cross_entropy->code_loss(&pairs, x_target, first == 0, n, loss, rest);
+        kernels->softmax->gradient(x, out_rows, NULL, &codes, n, n_classes, &pairs, ones, scale);
         for (int i = 0; i < n; i++) {
             double values[3] = {pairs.m[i], pairs.sum[i] / pairs.e[i], loss[i]};
             for (int j = 0; j < 3; j++)
@@ -55,18 +54,18 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             if (loss[i] == loss[i])
                 fwrite(results[i], row_bytes, 1, stdout);
         }
-        kernels->log_softmax(x, out_rows, n, n_classes, &pairs);
+        kernels->softmax->log_softmax(x, out_rows, n, n_classes, &pairs);
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY)
                 fwrite(results[i], row_bytes, 1, stdout);
-        kernels->soft_loss(x, &target, 0, 1, n, n_classes, &pairs, &sums);
+        kernels->cross_entropy->soft_loss(x, &target, 1, n, n_classes, &pairs, &sums);
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
                 double values[3] = {sums.loss[i], sums.slope[i], sums.entropy[i]};
                 fwrite(values, sizeof values, 1, stdout);
             }
-        kernels->soft_loss(x, &target, 2.5, 0, n, n_classes, &pairs, &sums);
-        kernels->elements(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
+        kernels->focal->soft_loss(x, &target, 2.5, n, n_classes, &pairs, &sums);
+        kernels->focal->derivatives(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
                           sums.curvature, scale);
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
@@ -74,7 +73,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 fwrite(values, sizeof values, 1, stdout);
                 fwrite(results[i], row_bytes, 1, stdout);
             }
-        kernels->hessian(x, out_rows, n, n_classes, &pairs, ones, scale);
+        kernels->softmax->hessian(x, out_rows, n, n_classes, &pairs, ones, scale);
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY)
                 fwrite(results[i], row_bytes, 1, stdout);
@@ -83,9 +82,9 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 const struct class_target *given = coded ? NULL : &target;
                 double off_one[BLOCK];
                 struct range range = {0, 0, 0, 0};
-                kernels->range(x, n, n_classes, 1e-3, off_one, &range);
-                kernels->proba_loss(x, given, zeros, logs, clip, off_one, 0, n, n_classes, &sums);
-                kernels->proba_gradient(x, out_rows, given, zeros, logs, clip, off_one, 0, n, n_classes, sums.slope, scale);
+                kernels->probability->range(x, n, n_classes, 1e-3, off_one, &range);
+                kernels->probability->loss(x, given, zeros, logs, clip, off_one, 0, n, n_classes, &sums);
+                kernels->probability->gradient(x, out_rows, given, zeros, logs, clip, off_one, 0, n, n_classes, sums.slope, scale);
                 for (int i = 0; i < n; i++)
                     if (sums.loss[i] == sums.loss[i]) {
                         fwrite(&sums.loss[i], sizeof sums.loss[i], 1, stdout);
@@ -94,7 +93,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
             }
         struct binary_target binary = {scale, ones, 0.9, 0.05};
         for (int kind = 0; kind < 3; kind++) {
-            kernels->binary(x_target, &binary, kind == 0 ? 1.5 : 0, kind == 2, n, loss, off, hess);
+            kernels->binary->sigmoid_loss(x_target, &binary, kind == 0 ? 1.5 : 0, kind == 2, n, loss, off, hess);
             for (int i = 0; i < n; i++)
                 if (fabs(loss[i]) < 1e300) {
                     double values[3] = {loss[i], off[i], hess[i]};
@@ -102,11 +101,11 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 }
         }
         for (int narrow = 0; narrow < 2; narrow++) {
-            kernels->bernoulli(scale, &binary, clip, narrow, n, loss, off);
+            kernels->binary->bernoulli_loss(scale, &binary, clip, narrow, n, loss, off);
             fwrite(loss, sizeof loss[0], (size_t)n, stdout);
             fwrite(off, sizeof off[0], (size_t)n, stdout);
         }
-        kernels->minus_log(scale, zeros, clip, n < 8 ? n : 8, off);
+        kernels->probability->clipped_loss(scale, zeros, clip, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }
     free(scratch);
@@ -118,6 +117,6 @@ int main(void)
 {
     for (int element = F64; element <= F32; element++)
         for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-            run(&TABLE(KERNELS), (enum element)element, shapes[i][0], shapes[i][1]);
+            run(&PER_SET(kernels), (enum element)element, shapes[i][0], shapes[i][1]);
     return 0;
 }

@@ -214,6 +214,7 @@ GOLDEN_LOG_LOSS = "7c44365d7dda91ed"
 
 DRIVER = Path(__file__).with_name("kernel_driver.c")
 SOURCES = Path(__file__).parents[1] / "src"
+KERNELS = [path for path in SOURCES.glob("*/*.c") if path.parent.name != "runtime" and path.name != "choose.c"]
 CROSS = shutil.which("aarch64-linux-gnu-gcc")
 EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
 FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fno-math-errno", f"-I{SOURCES}"]
@@ -221,7 +222,7 @@ FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fno-math-errno", f"-I{SOURCES
 
 def driver_output(tmp_path, compiler, flags, run, data):
     name = tmp_path / f"driver{len(os.listdir(tmp_path))}"
-    command = [compiler, *FLAGS, *flags, str(DRIVER), str(SOURCES / "rows.c"), "-o", str(name), "-lm", "-static"]
+    command = [compiler, *FLAGS, *flags, str(DRIVER), *map(str, KERNELS), "-o", str(name), "-lm", "-static"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return subprocess.run([*run, str(name)], input=data, check=True, capture_output=True).stdout
 
@@ -231,7 +232,8 @@ def driver_output(tmp_path, compiler, flags, run, data):
 def test_neon(tmp_path):
     data = b"".join(x.tobytes() for dtype in ("f8", "f4") for x, _ in inputs(dtype))
     shapes = ["-DINPUTS=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]
-    native = driver_output(tmp_path, shutil.which("cc") or "gcc", [*shapes, "-DKERNELS=portable", "-DPORTABLE"], [], data)
-    neon = driver_output(tmp_path, CROSS, [*shapes, "-DKERNELS=neon"], [EMULATOR], data)
+    portable = [*shapes, "-DINSTRUCTION_SET=portable", "-DPORTABLE"]
+    native = driver_output(tmp_path, shutil.which("cc") or "gcc", portable, [], data)
+    neon = driver_output(tmp_path, CROSS, [*shapes, "-DINSTRUCTION_SET=neon"], [EMULATOR], data)
     assert len(native) > 1_000_000
     assert neon == native

@@ -463,7 +463,7 @@ ERRORS = [
     (r"proba\[0, 0\] is -0.5", lambda: categorical_cross_entropy([[-0.5, 2]], [0], normalize_rows=True)),
     (r"proba\[1\] is 1.5; expected values from 0 to 1", lambda: binary_cross_entropy([0.5, 1.5], [0, 1])),
     (r"target\[1\] is -1; expected values from 0 to 1", lambda: binary_cross_entropy_with_logits([0.5, 1.5], [0, -1])),
-    (r"pos_weight is -1.0; expected finite numbers", lambda: binary_cross_entropy_with_logits([0.5], [0], pos_weight=-1)),
+    (r"pos_weight is nan; expected finite numbers", lambda: binary_cross_entropy_with_logits([0.5], [0], pos_weight=np.nan)),
     (r"target has shape \(2,\); expected that of logits, \(1,\)", lambda: binary_cross_entropy_with_logits([0.5], [0, 1])),
     ("eps is 0.5; expected a number from 0 to below 0.5", lambda: binary_cross_entropy([0.5], [0], eps=0.5)),
     ("out_hess overlaps|out_hess shares memory with logits", lambda: cross_entropy(X, Y, return_hess=True, out_hess=X)),

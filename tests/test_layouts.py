@@ -4,7 +4,6 @@ Each is compared with the same call on plain copies: C-contiguous, aligned, nati
 computed from them.
 """
 
-import functools
 import math
 import re
 import warnings
@@ -19,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from xentc import (
+    _core,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     categorical_cross_entropy,
@@ -116,6 +116,9 @@ def new_out(data, name, shape, dtype):
 
 # ---- The losses, and what they are called with.
 
+IGNORED = -100
+SIGNS = [1, 1, -1]  # of weights
+
 
 class Loss(NamedTuple):
     call: Callable[..., Any]
@@ -123,30 +126,40 @@ class Loss(NamedTuple):
     targets: list[str]
     derivatives: list[str]
     weight: str | None  # the keyword of the weights beside sample_weight
+    keywords: dict[str, list[Any]]  # and what they may be given
 
 
-def variants(function, of, targets, derivatives, weight, *options):
-    return {f"{function.__name__}{given or ''}": Loss(functools.partial(function, **given), of, targets, derivatives, weight)
-            for given in ({}, *options)}
-
-
+EPS = [2.0**-7]  # 1 - eps is a number of every dtype too: it is the same limit for a wider copy
 LOSSES = {
-    **variants(cross_entropy, "logits", ["codes", "soft", "sparse"], ["grad", "hess"], "class_weight", {"z_loss": 0.01},
-               {"label_smoothing": 0.1}, {"focal_gamma": 2}, {"focal_gamma": 0.7, "z_loss": 0.1, "label_smoothing": 0.2}),
-    **variants(kl_divergence, "logits", ["soft", "sparse"], ["grad"], None),
-    **variants(categorical_cross_entropy, "proba", ["codes", "soft", "sparse"], ["grad"], "class_weight",
-               {"eps": 1e-7, "normalize_rows": True}),
-    **variants(nll_loss, "logs", ["codes", "soft", "sparse"], ["grad"], "class_weight"),
-    **variants(binary_cross_entropy_with_logits, "logits", ["binary"], ["grad", "hess"], "pos_weight", {"focal_gamma": 2}),
-    **variants(binary_cross_entropy, "proba", ["binary"], ["grad"], "pos_weight", {"eps": 1e-7}),
+    loss.call.__name__: loss for loss in [
+        Loss(cross_entropy, "logits", ["codes", "soft", "sparse"], ["grad", "hess"], "class_weight",
+             {"label_smoothing": [0.1], "z_loss": [0.01, 0.1], "focal_gamma": [2, 0.7], "ignore_index": [IGNORED]}),
+        Loss(kl_divergence, "logits", ["soft", "sparse"], ["grad"], None, {}),
+        Loss(categorical_cross_entropy, "proba", ["codes", "soft", "sparse"], ["grad"], "class_weight",
+             {"label_smoothing": [0.1], "eps": EPS, "normalize_rows": [True], "ignore_index": [IGNORED]}),
+        Loss(nll_loss, "logs", ["codes", "soft", "sparse"], ["grad"], "class_weight", {"ignore_index": [IGNORED]}),
+        Loss(binary_cross_entropy_with_logits, "logits", ["binary"], ["grad", "hess"], "pos_weight",
+             {"label_smoothing": [0.1], "focal_gamma": [2, 0.7]}),
+        Loss(binary_cross_entropy, "proba", ["binary"], ["grad"], "pos_weight", {"label_smoothing": [0.1], "eps": EPS}),
+    ]
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 NO_ROWS = st.sampled_from([(0,), (3, 0), (0, 2), (2, 0, 3)])
 SOME_ROWS = st.lists(st.integers(1, 5), max_size=3).map(tuple) | st.sampled_from([(8,), (17,), (65,), (13, 5), (129,)])
 ROWS = SOME_ROWS | SOME_ROWS | NO_ROWS
-# Vectors hold 8 or 16 elements; more than 64 classes are summed another way; codes of one byte end at 127 and 255.
-CLASSES = st.integers(1, 20) | st.sampled_from([63, 64, 65, 66, 127, 128, 129, 255, 256, 257, 600])
+# Kernels change their shape at the numbers of classes of kernel_shapes; codes of one byte end at 127 and 255.
+SHAPES = {n for size in (8, 4) for n in _core.kernel_shapes(size)["classes"]} | {127, 255, 600}
+AROUND = sorted({n + d for n in SHAPES for d in (-1, 0, 1) if n + d})
+MOST = 40_000  # elements
+
+
+def classes(rows):
+    """Their number, not too many for so many rows."""
+    n = math.prod(rows)
+    return st.integers(1, 20) | st.sampled_from([k for k in AROUND if k <= 601 or k * n <= MOST])
+
+
 RARE = {"logits": [np.nan, np.inf, -np.inf, -0.0, 6e-8, 3e4], "logs": [np.nan, -np.inf, -0.0], "proba": [np.nan, 0, 1, 6e-8]}
 
 
@@ -157,12 +170,14 @@ def numbers(rng, of, shape, dtype):
     return a.astype(dtype)
 
 
-def targets(data, rng, kind, shape):
+def targets(data, rng, kind, shape, ignores):
     """A target, the classes last. Codes are often the last one that the dtype and the classes have."""
     dtype = data.draw(st.sampled_from(INTEGERS if kind == "codes" else [*FLOATS, *INTEGERS, np.dtype(bool)]))
+    ignores = ignores and dtype.kind == "i"
     if kind == "codes":
         last = min(np.iinfo(dtype).max, shape[-1] - 1)
-        return np.where(rng.random(shape[:-1]) < 0.3, last, rng.integers(0, last + 1, shape[:-1])).astype(dtype)
+        codes = np.where(rng.random(shape[:-1]) < 0.3, last, rng.integers(0, last + 1, shape[:-1]))
+        return np.where((rng.random(shape[:-1]) < 0.1) & ignores, IGNORED, codes).astype(dtype)
     t = rng.random(shape) * (rng.random(shape) < 0.7)
     return (t if dtype in FLOATS else np.round(t if kind == "binary" else 3 * t)).astype(dtype)
 
@@ -183,7 +198,8 @@ def draw_case(data, loss, rows=ROWS, kinds=("codes", "soft", "sparse", "binary")
     """Arguments of a loss in layouts, the first and the target in such as can be written to; and plain copies of all."""
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
     kind = data.draw(st.sampled_from([kind for kind in loss.targets if kind in kinds]), "target")
-    rows, k, dtype = data.draw(rows, "rows"), data.draw(CLASSES, "classes"), data.draw(st.sampled_from(FLOATS), "dtype")
+    rows, dtype = data.draw(rows, "rows"), data.draw(st.sampled_from(FLOATS), "dtype")
+    k = data.draw(classes(rows), "classes")
     if kind == "sparse":
         rows = (math.prod(rows),)
     ndim = len(rows) + 1
@@ -191,7 +207,10 @@ def draw_case(data, loss, rows=ROWS, kinds=("codes", "soft", "sparse", "binary")
     layout = data.draw(layouts(ndim, writable), "x")
     x = lay(np.moveaxis(numbers(rng, loss.of, (*rows, k), dtype), -1, axis), layout)
 
-    target = targets(data, rng, kind, (*rows, k))
+    options = {name: data.draw(st.sampled_from(values), name) for name, values in loss.keywords.items()
+               if (name != "ignore_index" or kind == "codes") and data.draw(st.booleans(), f"with {name}")}
+    copied_options = options.copy()
+    target = targets(data, rng, kind, (*rows, k), "ignore_index" in options)
     if kind == "sparse":
         copy = scipy.sparse.csr_array(target.astype(np.float64))
         target = copy.astype(target.dtype if target.dtype.itemsize > 2 else F32)
@@ -203,19 +222,16 @@ def draw_case(data, loss, rows=ROWS, kinds=("codes", "soft", "sparse", "binary")
         target = lay(np.moveaxis(target, -1, axis), data.draw(layouts(ndim, writable), kind))
         copy = plain(np.moveaxis(target, axis, -1), F64)
 
-    options, copied_options = {}, {}
     losses, weights = (x.shape, x.shape) if kind == "binary" else (rows, (k,))
     for name, shape in (("sample_weight", losses), (loss.weight, weights)):
         if name and data.draw(st.booleans(), name):
-            weight = rng.random(shape) * (rng.random(shape) < 0.8)
+            weight = rng.random(shape) * (rng.random(shape) < 0.8) * rng.choice(SIGNS, shape)
             weight = weight.astype(data.draw(st.sampled_from(FLOATS)))
             options[name] = lay(weight, data.draw(layouts(len(shape)), name))
             copied_options[name] = plain(options[name], F64)
     if kind != "binary":
         options["axis"] = data.draw(st.sampled_from([axis, axis - ndim]), "axis")
-    # Probabilities are clipped by bounds in their own dtype, so copies have that.
-    same = plain(np.moveaxis(x, axis, -1), dtype if "eps" in loss.call.keywords else computed(dtype))
-    copies = same, copy, copied_options
+    copies = plain(np.moveaxis(x, axis, -1), computed(dtype)), copy, copied_options
     return Case(x, dtype, layout, target, kind, axis, losses, options, copies)
 
 
@@ -227,7 +243,7 @@ def examples(n):
 
 
 @every_loss
-@examples(60)
+@examples(200)
 def test_every_layout_gives_the_bits_of_plain_copies(loss, data):
     derivatives = loss.derivatives[: data.draw(st.integers(0, len(loss.derivatives)), "derivatives")]
     into = {name: data.draw(st.sampled_from(["new", *FLOATS] + ["x"] * (name == "grad")), name) for name in derivatives}
@@ -294,10 +310,10 @@ def test_the_first_invalid_target_is_named_and_the_logits_are_kept(loss, data):
 
 @examples(60)
 def test_perplexity(data):
-    case = draw_case(data, LOSSES["cross_entropy"])
-    got = perplexity(case.x, case.target, **{name: value for name, value in case.options.items() if name != "class_weight"})
+    loss = LOSSES["cross_entropy"]._replace(weight=None, keywords={"ignore_index": [IGNORED]})
+    case = draw_case(data, loss)
     copied, target, options = case.copies
-    options.pop("class_weight", None)
+    got = perplexity(case.x, case.target, **case.options)
     assert_same(got, perplexity(copied, target, **options))
     mean = cross_entropy(copied, target, **options)
     with np.errstate(over="ignore"):
@@ -308,7 +324,8 @@ def test_perplexity(data):
 @examples(100)
 def test_special(function, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
-    shape = data.draw(st.permutations([*data.draw(ROWS, "rows"), data.draw(CLASSES, "classes")]), "shape")
+    rows = data.draw(ROWS, "rows")
+    shape = data.draw(st.permutations([*rows, data.draw(classes(rows), "classes")]), "shape")
     dtype, layout = data.draw(st.sampled_from(FLOATS), "dtype"), data.draw(layouts(len(shape), writable=True), "x")
     x = lay(numbers(rng, "logits", shape, dtype), layout)
     axes = sorted(data.draw(st.sets(st.sampled_from([axis for axis, n in enumerate(shape) if n]), min_size=1), "axes"))
@@ -331,14 +348,15 @@ def test_special(function, data):
 @examples(120)
 def test_log_loss(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
-    n, k = data.draw(st.sampled_from([1, 2, 5, 17, 65, 129]), "rows"), data.draw(CLASSES, "classes")
+    n = data.draw(st.sampled_from([1, 2, 5, 17, 65, 129]), "rows")
+    k = data.draw(classes([n]), "classes")
     dtype = data.draw(st.sampled_from(FLOATS), "dtype")
     one_axis, logits, indicator = (data.draw(st.booleans(), name) for name in ("one axis", "logits", "indicator"))
     values = rng.standard_normal((n, k)) * 30 if logits else rng.random((n, k)) * (rng.random((n, k)) < 0.9)
     values = (values[:, 0] if one_axis else values).astype(dtype)
     proba = lay(values, data.draw(layouts(values.ndim), "proba"))
-    classes = range(2 if one_axis else max(k, 2))
-    y, options = rng.integers(0, len(classes), n), {"labels": classes, "from_logits": logits}
+    known = range(2 if one_axis else max(k, 2))
+    y, options = rng.integers(0, len(known), n), {"labels": known, "from_logits": logits}
     if indicator and not one_axis and k > 1:
         y, options = rng.integers(0, 2, (n, k)), {"from_logits": logits}
     # Probabilities are clipped by the eps of their own dtype, so copies have that.

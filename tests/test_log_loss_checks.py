@@ -92,7 +92,6 @@ SAME = {
     "missing category": ((pd.Categorical(["a", None, "b"]), P), {}),
     "missing Int64": ((pd.array([0, None, 1], dtype="Int64"), P), {}),
     "missing string": ((pd.Series(["a", None, "b"], dtype="string"), P), {}),
-    "null label in polars": ((pl.Series(["a", None, "c"]), P), {}),
     "empty labels": ((Y, P), {"labels": []}),
     "labels nan": ((Y, P), {"labels": [0, NAN]}),
     "labels fractional": ((Y, P), {"labels": [0, 0.5]}),

@@ -65,6 +65,21 @@ def test_more_threads_than_rows():
     assert cross_entropy(X[:3], Y[:3], n_threads=64) == cross_entropy(X[:3], Y[:3])
 
 
+@WITHOUT_OPENMP
+def test_more_threads_than_a_machine_has():
+    done = run("""
+        import os
+        import numpy, xentc
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        x, y = numpy.ones((128 * 64, 2)), numpy.zeros(128 * 64, int)
+        before = len(os.listdir("/proc/self/task"))
+        xentc.cross_entropy(x, y, n_threads=10**6)
+        print(len(os.listdir("/proc/self/task")) - before)
+    """)
+    assert done.returncode == 0, done.stderr
+    assert 1 <= int(done.stdout) <= 8 - 1, "eight a CPU at the most, and one is there already"
+
+
 def test_many_python_threads_at_once():
     want = cross_entropy(X, Y, return_grad=True)
     wrong = []

@@ -1,4 +1,4 @@
-"""The elementary functions of src/vmath.h against extended precision, at the bounds that stand there."""
+"""The elementary functions of src/simd/vmath.h against extended precision, at the bounds that stand there."""
 
 import mpmath as mp
 import numpy as np

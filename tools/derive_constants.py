@@ -1,4 +1,4 @@
-"""Derives the polynomial coefficients and split constants of src/vmath.h.
+"""Derives the polynomial coefficients and split constants of src/simd/vmath.h.
 
     python tools/derive_constants.py
 

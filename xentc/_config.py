@@ -10,6 +10,7 @@ import sys
 from typing import Any, Literal, overload
 
 from xentc import _core
+from xentc._arrays import shown
 
 # Below so many elements, some 50 microseconds of work, waking a second thread costs more than it brings: Threads in
 # benchmarks/bench_losses.py.
@@ -100,8 +101,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     >>> config["instruction_sets"]["chosen"] in config["instruction_sets"]["usable"]
     True
     """
-    if mode not in ("stdout", "dicts"):
-        raise ValueError(f'mode must be "stdout" or "dicts", got {mode!r}')
+    if not isinstance(mode, str) or mode not in ("stdout", "dicts"):
+        raise ValueError(f'mode must be "stdout" or "dicts", got {shown(mode)}')
     import numpy
 
     build = _core.build_info()
@@ -138,9 +139,9 @@ def _checked(n: int, name: str) -> int:
     try:
         value = operator.index(n)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {n!r}") from None
+        raise TypeError(f"{name} must be an integer, got {shown(n)}") from None
     if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+        raise ValueError(f"{name} must be at least 1, got {shown(value)}")
     return value
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xentc import _config, _core
+from xentc._arrays import shown
 
 _VERSION = 1
 
@@ -26,8 +27,8 @@ def rounded_sum(values: np.ndarray, n_threads: int) -> float:
 
 
 def mean(total: float, weight: float) -> float:
-    """A sum over the sum of its weights; NaN where that is zero."""
-    return total / weight if weight else math.nan
+    """A sum over the sum of its weights; NaN where that is zero or overflowed."""
+    return total / weight if weight and math.isfinite(weight) else math.nan
 
 
 class ExactMean:
@@ -69,9 +70,14 @@ class ExactMean:
 
     __slots__ = ("_state", "count")
 
-    def __init__(self) -> None:
-        self._state = new_state()
-        self.count = 0
+    _state: np.ndarray
+    count: int
+
+    def __new__(cls) -> Self:
+        new = super().__new__(cls)
+        new._state = new_state()
+        new.count = 0
+        return new
 
     def add(self, values: ArrayLike, weights: ArrayLike | None = None) -> None:
         """Add values.
@@ -90,12 +96,12 @@ class ExactMean:
         TypeError
             If an argument is not an array of real numbers.
         """
-        from xentc import _validation
+        from xentc import _arrays, _validation
 
-        x = _validation.as_float64(values, "values")
+        x = _arrays.as_float64(values, "values")
         w = None
         if weights is not None:
-            w = _validation.broadcast(_validation.as_float64(weights, "weights"), x.shape, "weights", "values")
+            w = _validation.broadcast(_arrays.as_float64(weights, "weights"), x.shape, "weights", "values")
         _core.add_values(self._state, x, w, _config.threads_for(x.size, None))
         self.count += x.size
 
@@ -122,17 +128,27 @@ class ExactMean:
         return {"version": _VERSION, "count": self.count, "state": self._state.tobytes()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if state["version"] != _VERSION:
-            raise ValueError(f"this ExactMean was saved in format {state['version']}; this xentc reads {_VERSION}")
-        self.count = state["count"]
-        self._state = np.frombuffer(state["state"], np.int64).reshape(_core.STATE_SHAPE).copy()
+        if not isinstance(state, dict) or set(state) != {"version", "count", "state"}:
+            raise ValueError(f"the state of an ExactMean is {shown(state)}; expected a dict of version, count and state")
+        version, count, sums = state["version"], state["count"], state["state"]
+        if version != _VERSION:
+            raise ValueError(f"this ExactMean was saved in format {shown(version)}; this xentc reads {_VERSION}")
+        if type(count) is not int or not 0 <= count < 2**45:
+            raise ValueError(f"the count of an ExactMean is {shown(count)}; expected an integer from 0 to 2**45")
+        if not isinstance(sums, bytes) or len(sums) != self._state.nbytes:
+            size = f"{len(sums)} bytes" if isinstance(sums, bytes) else shown(sums)
+            raise ValueError(f"the sums of an ExactMean are {size}; expected {self._state.nbytes} bytes")
+        new = np.frombuffer(sums, np.int64).reshape(_core.STATE_SHAPE).copy()
+        if not _core.is_sum_of(new, count):
+            raise ValueError(f"the sums of an ExactMean are no sums of {count} values: the state is damaged")
+        self._state, self.count = new, count
 
-    def __copy__(self) -> ExactMean:
-        new = ExactMean()
+    def __copy__(self) -> Self:
+        new = type(self)()
         new.merge(self)
         return new
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ExactMean:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._validation import native
+from xentc._arrays import check_no_nulls, native
 
 # Integers in a range of up to so many values, or a quarter of the count of labels, are looked up in a table of the range. It
 # has 4 bytes a value: one a label at most.
@@ -87,7 +87,7 @@ def _among_given(
         classes = np.arange(given.shape[1])
     else:
         classes = _factorize(_one_dimensional(labels, given, kind)).classes
-    if not np.all(classes == labels):
+    if not np.all(classes == given):
         told.append(
             f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
             f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering."
@@ -133,15 +133,27 @@ def _array(y: Any, name: str) -> np.ndarray:
         if y.isna().any():
             return y.to_numpy(dtype=np.float64, na_value=np.nan)
         return y.to_numpy(dtype=plain)
+    if type(y).__module__.startswith(("polars", "pyarrow")):
+        check_no_nulls(y, name)
     try:
         a = np.asarray(y)
     except ValueError:  # ragged
+        a = np.asarray(y, dtype=object)
+    if a.dtype.kind == "U" and not isinstance(y, np.ndarray) and _some_end_in_nul(y):
         a = np.asarray(y, dtype=object)
     if a.dtype.kind == "T":
         a = a.astype(object)
     if a.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{a}\n")
     return a
+
+
+def _some_end_in_nul(strings: Any) -> bool:
+    """Whether NumPy's own strings would not do: they lose what they end with if that is NUL."""
+    try:
+        return "\0" in "".join(strings)
+    except TypeError:  # not all are strings
+        return any(isinstance(value, str) and value.endswith("\0") for value in strings)
 
 
 def _target_type(y: Any, a: np.ndarray) -> str:
@@ -275,5 +287,6 @@ def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if all(isinstance(value, str) for value in distinct):
             ordered = sorted(distinct)
             position = {value: i for i, value in enumerate(ordered)}
-            return np.asarray(ordered), np.fromiter(map(position.__getitem__, strings), np.int64, len(strings))
+            classes = np.asarray(ordered, dtype=object if _some_end_in_nul(ordered) else None)
+            return classes, np.fromiter(map(position.__getitem__, strings), np.int64, len(strings))
     return np.unique(values, return_inverse=True)  # raises TypeError where they do not compare

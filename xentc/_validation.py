@@ -1,9 +1,7 @@
-"""Python layer: arguments to arrays that the loops can read, and the messages where that cannot be."""
+"""Python layer: what the losses check of their arguments, and the messages where one does not fit."""
 
 from __future__ import annotations
 
-import decimal
-import numbers
 import operator
 import sys
 from collections.abc import Mapping
@@ -11,88 +9,39 @@ from typing import Any
 
 import numpy as np
 
-
-def is_sparse(x: Any) -> bool:
-    """Whether x is a scipy.sparse container; a program that made one has imported the module."""
-    module = None if type(x) is np.ndarray else sys.modules.get("scipy.sparse")
-    return module is not None and module.issparse(x)
-
-
-def is_array_like(x: Any) -> bool:
-    """An array, sequence or the like, but no scalar, string or sparse container."""
-    return isinstance(x, np.ndarray) or (
-        not is_sparse(x)
-        and not np.isscalar(x)
-        and any(hasattr(x, name) for name in ("__len__", "shape", "__array__"))
-    )
-
-
-def is_bfloat16(dtype: np.dtype) -> bool:
-    return dtype.isbuiltin == 2 and dtype.name == "bfloat16"  # a user's dtype: the name alone takes a microsecond
+from xentc._arrays import (
+    as_array,
+    as_float64,
+    classes_last,
+    is_bfloat16,
+    is_sparse,
+    native,
+    place,
+    shown,
+    to_float,
+    to_float64,
+)
+from xentc._sparse import Entries, as_entries
 
 
-def is_float(dtype: np.dtype) -> bool:
-    return (dtype.kind == "f" and dtype.itemsize <= 8) or is_bfloat16(dtype)
+def as_flag(value: Any, name: str) -> bool:
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {shown(value)}")
 
 
-def is_direct(a: np.ndarray) -> bool:
-    """Whether the loops can write into floats where they lie."""
-    return is_float(a.dtype) and a.dtype.isnative and a.flags.aligned
-
-
-def like(x: np.ndarray, out: np.ndarray | None, result: type) -> np.ndarray:
-    """A new array in x's layout for what goes into `out` at the end, or for a result."""
-    if out is None and x.dtype.type is result:
-        return np.empty_like(x)                   # the quickest
-    dtype = np.dtype(result) if out is None or not is_float(out.dtype) else out.dtype.newbyteorder("=")
-    return np.empty_like(x, dtype=dtype, subok=False)
-
-
-def as_array(x: Any, name: str) -> np.ndarray:
-    """x as an ndarray of whatever dtype, where that loses nothing silently."""
-    if type(x) is np.ndarray:
-        return x
-    if isinstance(x, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array; expected plain values: drop or fill the masked ones first")
-    if is_sparse(x):
-        raise TypeError(f"{name} is a sparse container; expected a dense array: use {name}.toarray()")
-    if hasattr(x, "__cuda_array_interface__") or getattr(getattr(x, "device", None), "type", "cpu") not in ("cpu",):
-        raise TypeError(f"{name} is on device {getattr(x, 'device', 'cuda')}; expected host memory: copy it there first")
-    if getattr(x, "null_count", 0) and type(x).__module__.startswith("pyarrow"):
-        raise ValueError(f"{name} has {x.null_count} nulls; expected a value in every place")
-    try:
-        return np.asarray(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise type(error)(f"{name} cannot be read as an array: {error}") from error
-
-
-def as_float64(x: Any, name: str) -> np.ndarray:
-    """Real numbers as a native, aligned float64 array."""
-    return native(_real(as_array(x, name), name).astype(np.float64, copy=False))
-
-
-def as_floats(x: Any, name: str) -> np.ndarray:
-    """Real numbers as the loops read them, in any layout: float64, or a narrower float as it is."""
-    a = as_array(x, name)
-    if not is_float(a.dtype):
-        if a.dtype.kind == "b":
-            raise TypeError(f"{name} are booleans; expected real numbers")
-        a = _real(a, name).astype(np.float64)
-    return native(a)
-
-
-def result_type(a: np.ndarray) -> type:
-    """What is computed from floats: float64 for float64, else float32."""
-    return np.float64 if a.itemsize == 8 else np.float32
-
-
-def classes_last(a: np.ndarray, axis: int) -> np.ndarray:
-    return a if axis == a.ndim - 1 else np.moveaxis(a, axis, -1)
-
-
-def raw(a: np.ndarray) -> np.ndarray:
-    """Floats as buffers know them: bfloat16 as its bits."""
-    return a.view(np.uint16) if is_bfloat16(a.dtype) else a
+def as_index(value: Any, name: str) -> int:
+    """An integer that int64 holds."""
+    if type(value) is not int:
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
+    if not -(2**63) <= value < 2**63 - 1:
+        raise ValueError(f"{name} is {shown(value)}; expected an integer that int64 holds")
+    return value
 
 
 def class_axis(shape: tuple[int, ...], name: str, axis: int) -> int:
@@ -100,18 +49,12 @@ def class_axis(shape: tuple[int, ...], name: str, axis: int) -> int:
     ndim = len(shape)
     if ndim == 0:
         raise ValueError(f"{name} is a scalar; expected at least one axis, that of the classes")
-    try:
-        position = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+    position = as_index(axis, "axis")
     if not -ndim <= position < ndim:
         raise ValueError(f"axis is {position}, but {name} have {ndim} axes")
     if shape[position] == 0:
         raise ValueError(f"{name} of shape {shape} have no classes")
     return position % ndim
-
-
-Entries = tuple[np.ndarray, np.ndarray, np.ndarray]  # of a sparse array: indptr, indices, data
 
 
 def as_target(
@@ -122,46 +65,30 @@ def as_target(
     shape: that of the argument `name`, whose rows are those of all axes but `axis`.
     """
     if is_sparse(target):
-        return None, _sparse_target(target, shape, name, axis)
+        return None, as_entries(target, shape, name, axis)
     a = as_array(target, "target")
     if a.shape == shape:
         if a.dtype.kind not in "biu":
-            a = _real(a, "target")
             if is_bfloat16(a.dtype):
                 a = a.astype(np.float32)
             elif a.dtype.kind != "f" or a.dtype.itemsize > 8:
-                a = a.astype(np.float64)
+                a = to_float64(a, "target")
         return classes_last(native(a), axis), None
     if a.shape != rows:
+        swapped = f"; are {name} and target swapped?" if a.shape[:-1] == shape else ""
         raise ValueError(
             f"target has shape {a.shape}; expected {rows} (integer codes) or {shape} (probabilities) for {name} of shape "
-            f"{shape}"
+            f"{shape}{swapped}"
         )
     if a.dtype.kind not in "iu":
         if a.size:
+            _check_no_nan(a)
             raise TypeError(
                 f"target has dtype {a.dtype}; expected integer codes from 0 to {shape[axis] - 1}: use target.astype(int), "
                 "or np.unique(target, return_inverse=True)[1] for labels"
             )
         a = a.astype(np.int64)
     return native(a), None
-
-
-def _sparse_target(target: Any, shape: tuple[int, ...], name: str, axis: int) -> Entries:
-    if len(shape) != 2 or axis != 1 or target.shape != shape:
-        raise ValueError(
-            f"target is sparse, of shape {target.shape}; expected that of {name}, {shape}, of two axes with the classes last"
-        )
-    csr = target.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    data = as_float64(csr.data, "target")
-    if (data < 0).any():
-        entry = int(np.argmax(data < 0))
-        row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
-        raise ValueError(f"target[{row}, {csr.indices[entry]}] is {data[entry]}; expected probabilities >= 0")
-    return csr.indptr.astype(np.int64), csr.indices.astype(np.int64), np.ascontiguousarray(data)
 
 
 def as_class_weight(x: Any, n_classes: int) -> np.ndarray:
@@ -173,31 +100,40 @@ def as_class_weight(x: Any, n_classes: int) -> np.ndarray:
     if isinstance(x, Mapping):
         w = np.ones(n_classes)
         for key, weight in x.items():
-            if not isinstance(key, (int, np.integer)) or not 0 <= key < n_classes:
-                raise ValueError(f"class_weight has the key {key!r}; expected classes from 0 to {n_classes - 1}")
-            w[key] = weight
+            if not isinstance(key, (int, np.integer)) or isinstance(key, bool) or not 0 <= key < n_classes:
+                raise ValueError(f"class_weight has the key {shown(key)}; expected classes from 0 to {n_classes - 1}")
+            w[key] = as_number(weight, f"class_weight[{key}]", least=-sys.float_info.max)
     else:
         w = as_float64(x, "class_weight")
     if w.shape != (n_classes,):
         raise ValueError(f"class_weight has shape {w.shape}; expected ({n_classes},), one a class")
-    return np.ascontiguousarray(_not_negative(w, "class_weight"))
+    return np.ascontiguousarray(_finite(w, "class_weight"))
 
 
-def as_number(x: Any, name: str, most: float = sys.float_info.max) -> float:
-    """A finite number from 0 to `most`."""
-    try:
-        value = float(x)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {x!r}") from None
-    if not 0 <= value <= most:
-        limits = ">= 0" if most == sys.float_info.max else f"from 0 to {most:g}"
-        raise ValueError(f"{name} is {x!r}; expected a finite number {limits}")
+def as_number(x: Any, name: str, most: float = sys.float_info.max, least: float = 0.0) -> float:
+    """A finite number from `least` to `most`."""
+    if type(x) is not float:
+        try:
+            given = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
+            if isinstance(given, (bool, np.bool_)):
+                raise TypeError
+            value = to_float(given)
+        except TypeError:
+            raise TypeError(f"{name} must be a number, got {shown(x)}") from None
+        except (ValueError, OverflowError):
+            value = float("inf")
+    else:
+        value = x
+    if not least <= value <= most:
+        limits = f" from 0 to {most:g}" if most < sys.float_info.max else " >= 0" if least == 0 else ""
+        expected = f"a finite number{limits}"
+        raise ValueError(f"{name} is {shown(x)}; expected {expected}")
     return value
 
 
 def as_weight(x: Any, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
-    """Finite weights >= 0, broadcast to a shape."""
-    return broadcast(_not_negative(as_float64(x, name), name), shape, name, of)
+    """Finite weights of any sign, broadcast to a shape."""
+    return broadcast(_finite(as_float64(x, name), name), shape, name, of)
 
 
 def broadcast(a: np.ndarray, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
@@ -217,8 +153,8 @@ def check_out(out: Any, name: str, like: np.ndarray, like_name: str, others: dic
         raise TypeError(f"{name} has dtype {out.dtype}; expected a floating-point one")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if 0 in out.strides and any(step == 0 and n > 1 for step, n in zip(out.strides, out.shape, strict=True)):
-        raise ValueError(f"{name} has a stride of 0: its elements share memory")
+    if not out.flags.forc and _shares_elements(out):
+        raise ValueError(f"{name} has strides {out.strides}: its elements share memory")
     for other, array in others.items():
         if array is not None and _overlap(out, array):
             raise ValueError(f"{name} shares memory with {other}")
@@ -230,6 +166,15 @@ def check_out(out: Any, name: str, like: np.ndarray, like_name: str, others: dic
     return True
 
 
+def _shares_elements(a: np.ndarray) -> bool:
+    extent = a.itemsize
+    for step, n in sorted((abs(step), n) for step, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if step < extent:
+            return a.size > 0
+        extent += (n - 1) * step
+    return False
+
+
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     effort: Any = 10_000  # enough for any layout that slicing makes
     try:
@@ -238,28 +183,18 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
-def _real(a: np.ndarray, name: str) -> np.ndarray:
-    if a.dtype.kind in "biuf" or is_bfloat16(a.dtype):
-        return a
-    if a.dtype.kind == "O":
-        for value in a.flat:
-            if not isinstance(value, (numbers.Real, decimal.Decimal)):
-                raise TypeError(f"{name} holds objects that are not real numbers, such as {value!r}")
-        return a.astype(np.float64)
-    raise TypeError(f"{name} has dtype {a.dtype}; expected real numbers")
-
-
-def _not_negative(w: np.ndarray, name: str) -> np.ndarray:
-    good = np.isfinite(w) & (w >= 0)
+def _finite(w: np.ndarray, name: str) -> np.ndarray:
+    good = np.isfinite(w)
     if not good.all():
-        where = np.unravel_index(np.argmin(good), w.shape)
-        place = f"[{', '.join(map(str, where))}]" if w.ndim else ""
-        raise ValueError(f"{name}{place} is {w[where]}; expected finite numbers >= 0")
+        where = np.unravel_index(int(np.argmin(good)), w.shape)
+        raise ValueError(f"{name}{place(where)} is {w[where]}; expected finite numbers")
     return w
 
 
-def native(a: np.ndarray) -> np.ndarray:
-    """The same values as loops read them: in the machine's byte order, and aligned."""
-    if not a.dtype.isnative:
-        a = a.astype(a.dtype.newbyteorder("="))
-    return a if a.flags.aligned else a.copy(order="K")
+def _check_no_nan(codes: np.ndarray) -> None:
+    """Codes with a missing one among them have become floats with a NaN, or objects."""
+    if codes.dtype.kind == "O" or (codes.dtype.kind == "f" and np.isnan(codes).any()):
+        for i, code in enumerate(codes.flat):
+            if code is None or type(code).__name__ == "NAType" or (isinstance(code, (float, np.floating)) and code != code):
+                where = place(np.unravel_index(i, codes.shape))
+                raise ValueError(f"target{where} is {code}; expected an integer code in every place")

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xentc import _core, _rows, _validation
+from xentc import _arrays, _core, _rows, _validation
 
 __all__ = [
     "binary_cross_entropy",
@@ -134,9 +134,9 @@ def cross_entropy(
         the logits' shape, of any real or boolean dtype, also as a sparse array for two axes. Probabilities must not be
         negative; they need not sum to one.
     class_weight : array_like of shape (n_classes,), or mapping {class: weight}, optional
-        Multiplies each class's term. Finite and >= 0; classes missing from a mapping weigh 1.
+        Multiplies each class's term. Finite, of any sign; classes missing from a mapping weigh 1.
     sample_weight : array_like, optional
-        Multiplies each row's loss; broadcasts to the rows. Finite and >= 0. A row of weight 0 counts for nothing,
+        Multiplies each row's loss; broadcasts to the rows. Finite, of any sign. A row of weight 0 counts for nothing,
         whatever it holds.
     label_smoothing : float, from 0 to 1
         Of every target so much is spread evenly over all classes: ``t`` becomes ``(1 - e) * t + e / n_classes``.
@@ -171,7 +171,8 @@ def cross_entropy(
     -------
     loss : float, or ndarray of the rows' shape for reduction="none"
         In nats. Row losses are float64 for float64 logits, else float32; sums and means are taken over them exactly and
-        rounded once. The mean over nothing is NaN.
+        rounded once. The mean over nothing is NaN, as is one over weights whose sum is zero or overflows: then the gradient
+        is NaN in all rows that count.
     grad : ndarray of the logits' shape
         Only with ``return_grad`` or ``return_hess``: ``out_grad``, or a new array of the row losses' dtype in the logits'
         layout.
@@ -181,7 +182,7 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        For a target out of range or negative (naming the first such row), for weights that are negative or not finite,
+        For a target out of range or negative (naming the first such row), for weights that are not finite,
         and for shapes that do not fit.
     TypeError
         For codes that are not integers and inputs that are not real numbers.
@@ -224,7 +225,7 @@ def cross_entropy(
     return _rows.row_loss(
         _core.softmax_loss, logits, "logits", target, terms=terms, class_weight=class_weight,
         sample_weight=sample_weight, label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
-        reduction=reduction, return_grad=return_grad or return_hess, return_hess=return_hess, out_grad=out_grad,
+        reduction=reduction, return_grad=return_grad, return_hess=return_hess, out_grad=out_grad,
         out_hess=out_hess, n_threads=n_threads,
     )
 
@@ -289,9 +290,10 @@ def binary_cross_entropy_with_logits(
     target : array_like of the logits' shape
         Probabilities of class 1, in [0, 1], of any real or boolean dtype.
     sample_weight : array_like, optional
-        Multiplies each element's loss; broadcasts to the logits. Finite and >= 0; an element of weight 0 counts for nothing.
+        Multiplies each element's loss; broadcasts to the logits. Finite, of any sign; an element of weight 0 counts for
+        nothing.
     pos_weight : array_like, optional
-        Multiplies the term of class 1; broadcasts to the logits. Finite and >= 0.
+        Multiplies the term of class 1; broadcasts to the logits. Finite, of any sign.
     label_smoothing : float, from 0 to 1
         A target ``t`` becomes ``(1 - e) * t + e / 2``.
     focal_gamma : float
@@ -346,7 +348,7 @@ def binary_cross_entropy_with_logits(
     return _rows.element_loss(
         logits, "logits", target, sample_weight=sample_weight, pos_weight=pos_weight, label_smoothing=label_smoothing,
         focal_gamma=_validation.as_number(focal_gamma, "focal_gamma"), reduction=reduction,
-        return_grad=return_grad or return_hess, return_hess=return_hess, out_grad=out_grad, out_hess=out_hess,
+        return_grad=return_grad, return_hess=return_hess, out_grad=out_grad, out_hess=out_hess,
         n_threads=n_threads,
     )
 
@@ -537,10 +539,9 @@ def categorical_cross_entropy(
     >>> categorical_cross_entropy(proba, [[0, 1, 0], [0, 0, 1]], reduction="none")
     array([0.05129329, 2.30258509])
     """
-    if not isinstance(normalize_rows, (bool, np.bool_)):
-        raise TypeError(f"normalize_rows must be a bool, got {normalize_rows!r}")
+    normalize_rows = _validation.as_flag(normalize_rows, "normalize_rows")
     return _rows.row_loss(
-        _core.proba_loss, proba, "proba", target, terms=(_clip(eps), bool(normalize_rows)),
+        _core.proba_loss, proba, "proba", target, terms=(_clip(eps), normalize_rows),
         checks_x=True, class_weight=class_weight, sample_weight=sample_weight, label_smoothing=label_smoothing,
         ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad, out_grad=out_grad,
         n_threads=n_threads,
@@ -696,7 +697,7 @@ def kl_divergence(
     >>> kl_divergence([[0.0, 1.0]], [[1.0, 0.0]])
     1.3132616875182228
     """
-    if not _validation.is_sparse(target) and np.shape(target) != np.shape(logits):
+    if not _arrays.is_sparse(target) and np.shape(target) != np.shape(logits):
         raise ValueError(f"target has shape {np.shape(target)}; expected probabilities of logits' shape, {np.shape(logits)}")
     return _rows.row_loss(
         _core.softmax_loss, logits, "logits", target, terms=(0.0, 0.0, True), sample_weight=sample_weight, axis=axis,

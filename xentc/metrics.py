@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xentc import _config, _core, _exact
+from xentc._arrays import is_array_like, is_bfloat16, is_float, native, raw, shown
 from xentc._labels import Labels, check_finite, read_labels
-from xentc._validation import is_array_like, is_bfloat16, is_float, native, raw
+from xentc._validation import as_flag
 
 __all__ = ["d2_log_loss_score", "log_loss", "log_loss_per_sample"]
 
@@ -245,6 +246,7 @@ class _Evaluation:
 def _evaluate(
     y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, *, per_sample: bool
 ) -> _Evaluation:
+    from_logits = as_flag(from_logits, "from_logits")
     proba = _read_probabilities(y_proba)
     eps = _eps(proba.dtype)
     n_columns = max(proba.shape[1], 2)
@@ -335,7 +337,11 @@ def _read_probabilities(y_proba: Any) -> np.ndarray:
         raise ValueError(f"Complex data not supported\n{a}\n")
     if not is_float(a.dtype):
         # Strings and objects are converted from the original: NumPy words its errors after what it was given.
-        a = a.astype(np.float64) if a.dtype.kind in "biuf" else np.asarray(y_proba, dtype=np.float64)
+        try:
+            with np.errstate(over="ignore"):
+                a = a.astype(np.float64) if a.dtype.kind in "biuf" else np.asarray(y_proba, dtype=np.float64)
+        except OverflowError:
+            raise ValueError("Input contains infinity or a value too large for dtype('float64').") from None
     a = native(a)
     if a.ndim > 2:
         raise ValueError(f"Found array with dim {a.ndim}, while dim <= 2 is required.")
@@ -370,9 +376,14 @@ def _read_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
             a = a.astype(np.float64)
         except (TypeError, ValueError):
             raise TypeError("sample_weight holds objects that are not real numbers") from None
+        except OverflowError:
+            raise ValueError("Input sample_weight contains infinity or a value too large for dtype('float64').") from None
     if a.dtype.kind not in "biuf" and not is_bfloat16(a.dtype):
         raise TypeError(f"sample_weight has dtype {a.dtype}; expected real numbers")
-    if a.dtype.kind == "f":
+    if a.dtype.kind not in "biu":
+        check_finite(a, "sample_weight ")
+        with np.errstate(over="ignore"):
+            a = a.astype(np.float64)
         check_finite(a, "sample_weight ")
     if a.ndim != 1:
         raise ValueError(
@@ -405,7 +416,7 @@ def _check_parameters(
     caller: str, y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, y_pred: Any, normalize: Any = True
 ) -> None:
     def wrong(name: str, expected: str, value: Any) -> ValueError:
-        return ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {value!r} instead.")
+        return ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {shown(value)} instead.")
 
     if not is_array_like(y_true):
         raise wrong("y_true", "an array-like", y_true)

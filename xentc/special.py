@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xentc import _config, _core, _validation
+from xentc import _arrays, _config, _core, _validation
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -64,20 +63,24 @@ def logsumexp(
     >>> logsumexp([[0.0, 0.0], [1000.0, 1000.0]], axis=1)
     array([6.93147181e-01, 1.00069315e+03])
     """
-    x = _validation.as_floats(a, "a")
+    x = _arrays.as_floats(a, "a")
     summed = _axes(axis, x.ndim)
     kept = [d for d in range(x.ndim) if d not in summed]
     shape = tuple(1 if d in summed else n for d, n in enumerate(x.shape)) if keepdims else tuple(x.shape[d] for d in kept)
     count = math.prod(x.shape[d] for d in summed)
-    rows = _validation.raw(x).transpose(kept + list(summed)).reshape(*(x.shape[d] for d in kept), count)
-    result: np.ndarray = np.full(rows.shape[:-1], -np.inf, _validation.result_type(x))
+    rows = _arrays.raw(x).transpose(kept + list(summed)).reshape(*(x.shape[d] for d in kept), count)
+    result: np.ndarray = np.full(rows.shape[:-1], -np.inf, _arrays.result_type(x))
     if count and result.size:
         _core.logsumexp(rows, result, _config.threads_for(rows.size, n_threads))
     result = result.reshape(shape)
     if out is None:
         return result[()]
     _check_out(out, shape)
-    out[...] = result
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if out.dtype.kind != "f" and not _arrays.is_bfloat16(out.dtype):
+        raise TypeError(f"out has dtype {out.dtype}; expected a floating-point one")
+    _arrays.copy_into(out, result)
     return out
 
 
@@ -175,35 +178,35 @@ def log_softmax(
 
 
 def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) -> np.ndarray:
-    x = _validation.as_floats(x, "x")
+    x = _arrays.as_floats(x, "x")
     shape = x.shape
     axes = _axes(axis, x.ndim)
     if out is not None:
         _check_out(out, shape)
         _validation.check_out(out, "out", x, "x", {})
     result = out
-    if out is None or not _validation.is_direct(out):
-        result = _validation.like(x, out, _validation.result_type(x))
-    raw = _validation.raw(x)
+    if out is None or not _arrays.is_direct(out):
+        result = _arrays.like(x, out, _arrays.result_type(x))
+    raw = _arrays.raw(x)
     count = shape[axes[0]] if len(axes) == 1 else math.prod(shape[d] for d in axes)
     if count == 0:
         raise ValueError(f"x of shape {shape} has no elements on the axes {axes}")
     if len(axes) == 1:
-        rows = _validation.classes_last(raw, axes[0])
-        target = _validation.classes_last(_validation.raw(result), axes[0])
+        rows = _arrays.classes_last(raw, axes[0])
+        target = _arrays.classes_last(_arrays.raw(result), axes[0])
     else:
         # Several axes become one: a view where the layout allows it.
         kept = [d for d in range(x.ndim) if d not in axes]
         order = kept + list(axes)
         rows = raw.transpose(order).reshape(*(shape[d] for d in kept), count)
-        target = np.empty(rows.shape, _validation.result_type(x))
+        target = np.empty(rows.shape, _arrays.result_type(x))
     if rows.size:
         threads = _config.threads_for(rows.size, n_threads)
         _core.softmax(rows, target, logs, threads, stream=result is out and len(axes) == 1)
     if len(axes) != 1:
         result[...] = target.reshape([shape[d] for d in order]).transpose(np.argsort(order))
     if out is not None and result is not out:
-        out[...] = result
+        _arrays.copy_into(out, result)
         result = out
     return result
 
@@ -216,7 +219,7 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     axes = axis if isinstance(axis, tuple) else (axis,)
     result = []
     for one in axes:
-        position = operator.index(one)
+        position = _validation.as_index(one, "axis")
         if not -ndim <= position < ndim:
             raise ValueError(f"axis is {position}, but the array has {ndim} axes")
         result.append(position % ndim)

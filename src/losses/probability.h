@@ -1,0 +1,38 @@
+/* C layer: the losses of probabilities and of their logarithms. */
+#ifndef XENTC_LOSSES_PROBABILITY_H
+#define XENTC_LOSSES_PROBABILITY_H
+
+#include "losses/cross_entropy.h"
+
+/* Probabilities below `least` count as it, those above `most` as that. */
+struct clip {
+    double least, most;
+};
+
+/* The smallest and the largest of all values, a NaN aside; whether some row's sum is not finite, or, with NaN, further from 1
+ * than the tolerance. */
+struct range {
+    double lowest, highest;
+    int not_finite, sums_differ;
+};
+
+/* Nothing here can fail. */
+struct probability_kernels {
+    /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x, which is divided by the row's sum where `normalized` and
+     * clipped; NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code.
+     * slope: of what clipping left alone, the sum of a; lowest, of a target, as above. And scale times the derivative. */
+    void (*loss)(struct source x, const struct class_target *target, const int64_t *code, int logs, struct clip clip,
+                 const double *sum, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
+    void (*gradient)(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
+                     struct clip clip, const double *sum, int normalized, int n_rows, ptrdiff_t n_classes,
+                     const double *slope, const double *scale);
+
+    /* The sum of each row, and into `range` what there is to say about all. */
+    void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum /* OUT */,
+                  struct range *range /* IN, OUT */);
+
+    /* out = -log(p), or -log(1 - p) where there are codes and the code is 0; p is clipped first. */
+    void (*clipped_loss)(const double *p, const int64_t *code, struct clip clip, ptrdiff_t n, double *out /* OUT */);
+};
+
+#endif

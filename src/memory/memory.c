@@ -1,0 +1,91 @@
+/* C layer: from and to memory. */
+
+#include "memory/memory.h"
+#include "memory/rows.h"
+
+#define TEMPLATE "memory/read_write.template.h"
+#include "simd/instantiate.h"
+
+void gather_classes(struct source x, const int64_t *code, int n_rows, double *out)
+{
+#define CASE(NAME, TYPE, CONVERT)                                                                                  \
+    case NAME:                                                                                                     \
+        for (int i = 0; i < n_rows; i++) {                                                                         \
+            TYPE value;                                                                                            \
+            memcpy(&value, x.rows[i] + code[i] * x.class_stride, sizeof value);                                            \
+            out[i] = CONVERT(value);                                                                               \
+        }                                                                                                          \
+        break;
+    switch (x.element) {
+        CASE(F64, double, (double))
+        CASE(F32, float, (double))
+        CASE(F16, uint16_t, (double)widen_f16)
+        CASE(BF16, uint16_t, (double)widen_bf16)
+    default:
+        for (int i = 0; i < n_rows; i++)
+            read_f64(x.rows[i] + code[i] * x.class_stride, 0, x.element, 1, out + i);
+    }
+#undef CASE
+}
+
+static int codes(const char *target, ptrdiff_t stride, enum element element, int n, int64_t n_codes, int64_t *out)
+{
+#define EACH(STEP, TYPE)                                                                                           \
+    for (int i = 0; i < n; i++) {                                                                                  \
+        TYPE value;                                                                                                \
+        memcpy(&value, target + i * (ptrdiff_t)(STEP), sizeof value);                                              \
+        out[i] = (int64_t)value;                                                                                   \
+        outside |= (uint64_t)out[i] >= (uint64_t)n_codes;                                                          \
+    }
+#define CASE(NAME, TYPE)                                                                                           \
+    case NAME:                                                                                                     \
+        if (stride == sizeof(TYPE))                                                                                  \
+            EACH(sizeof(TYPE), TYPE)                                                                               \
+        else                                                                                                       \
+            EACH(stride, TYPE)                                                                                       \
+        break;
+    int outside = 0;
+    switch (element) {
+        CASE(I8, int8_t)
+        CASE(I16, int16_t)
+        CASE(I32, int32_t)
+        CASE(I64, int64_t)
+        CASE(U8, uint8_t)
+        CASE(U16, uint16_t)
+        CASE(U32, uint32_t)
+    default:
+        for (int i = 0; i < n; i++) {
+            out[i] = read_code(target + i * stride, element);
+            outside |= (uint64_t)out[i] >= (uint64_t)n_codes;
+        }
+    }
+#undef CASE
+#undef EACH
+    return !outside;
+}
+
+static void extremes(const int64_t *x, ptrdiff_t n, int64_t *lowest, int64_t *highest)
+{
+    int64_t low = x[0], high = x[0];
+    for (ptrdiff_t i = 1; i < n; i++) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    *lowest = low;
+    *highest = high;
+}
+
+void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t stride, enum element element)
+{
+    float singles[TILE];
+    if (of == F64) {
+        write_f64(p, stride, element, n, results);
+        return;
+    }
+    for (int j = 0; j < n; j++)
+        singles[j] = (float)results[j];
+    write_f32(p, stride, element, n, singles);
+}
+
+const struct memory_kernels PER_SET(memory) = {
+    .read = read_f64, .gather = gather_classes, .codes = codes, .extremes = extremes};

@@ -1,0 +1,83 @@
+/* C layer: the sums of exponentials where neighbouring rows lie side by side, class by class. */
+#ifndef TYPE
+#error "instantiated by simd/instantiate.h"
+#endif
+
+/* Adds class j, or two from j, of groups of rows that lie side by side to their states. */
+INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart, int two,
+                  const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states)
+{
+    VECTOR c = TYPED(load)(scaling->c), magic = TYPED(load)(scaling->magic), lowest = TYPED(load)(scaling->lowest);
+    const char *p = x.rows[0] + j * x.class_stride, *q = p + apart * x.class_stride;
+    for (int g = 0; g < n_groups; g++, p += 64, q += 64) {
+        __builtin_prefetch(p + AHEAD_ACROSS * x.class_stride, 0, 2);
+        VECTOR term = TYPED(term)(&states[g], TYPED(load)((const REAL *)(const void *)p), c, magic, lowest, centred);
+        if (two) {
+            __builtin_prefetch(q + AHEAD_ACROSS * x.class_stride, 0, 2);
+            VECTOR other = TYPED(term)(&states[g], TYPED(load)((const REAL *)(const void *)q), c, magic, lowest, centred);
+            term = TYPED(add)(term, other);
+        }
+        TYPED(add_terms)(states[g].sum, states[g].low, term);
+    }
+}
+
+/* Groups of LANES rows of many classes, where neighbouring rows and not the classes lie side by side: lanes are rows, and
+ * states[l] has the lane l that a row of classes would have, so that every sum is the same. A class is read of all rows at once,
+ * for each may be on another page of memory; the states stay in the first-level cache. */
+INLINE void TYPED(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdiff_t n_classes,
+                  const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) (*states)[BLOCK / LANES])
+{
+    for (int l = 0; l < LANES; l++)
+        for (int g = 0; g < n_groups; g++)
+            TYPED(start)(&states[l][g]);
+    for (ptrdiff_t first = 0; first < n_classes; first += 2 * LANES)
+        for (int l = 0; l < LANES && first + l < n_classes; l++)
+            if (first + l + LANES < n_classes)
+                TYPED(add_across)(x, n_groups, begin + first + l, LANES, 1, scaling, centred, states[l]);
+            else
+                TYPED(add_across)(x, n_groups, begin + first + l, LANES, 0, scaling, centred, states[l]);
+}
+
+INLINE struct lane_sum TYPED(merge_across)(const struct TYPED(state) (*states)[BLOCK / LANES], int g, int h)
+{
+    struct lane_sum lanes[LANES];
+    for (int l = 0; l < LANES; l++)
+        lanes[l] = (struct lane_sum){WIDEN(states[l][g].max_x, h), WIDEN(states[l][g].max_e, h),
+                                     {states[l][g].sum[h], states[l][g].low[h]}};
+    for (int width = LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++)
+            merge_lanes(&lanes[l], &lanes[l + width]);
+    return lanes[0];
+}
+
+struct TYPED(across) {
+    struct segments segments;
+    struct source x;
+    int n_groups;
+    const struct TYPED(scaling) *scaling;
+    int centred;
+    struct lane_sum (*sum)[LANES / 8];            /* of each segment, all groups */
+};
+
+static void TYPED(across_segment)(void *context, int i, char *scratch)
+{
+    struct TYPED(across) *of = context;
+    struct TYPED(state) (*states)[BLOCK / LANES] = take(&scratch, LANES * sizeof *states);
+    ptrdiff_t begin = i * of->segments.length, n = segment_size(&of->segments, i);
+    if (of->centred)
+        TYPED(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 1, states);
+    else
+        TYPED(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 0, states);
+    for (int g = 0; g < of->n_groups; g++)
+        for (int h = 0; h < LANES / 8; h++)
+            of->sum[i * of->n_groups + g][h] = TYPED(merge_across)(states, g, h);
+}
+
+INLINE void TYPED(sum_across_rows)(struct TYPED(across) *of, ptrdiff_t n_classes)
+{
+    int n = run_segments(of->x.pool, TYPED(across_segment), &of->segments, n_classes, of->x.scratch);
+    for (int i = 1; i < n; i++)
+        for (int g = 0; g < of->n_groups; g++)
+            for (int h = 0; h < LANES / 8; h++)
+                merge_lanes(&of->sum[g][h], &of->sum[i * of->n_groups + g][h]);
+}

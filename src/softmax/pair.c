@@ -1,0 +1,112 @@
+/* C layer: the row pairs of a block. */
+
+#include "memory/segments.h"
+#include "simd/double_double.h"
+#include "softmax/pair.h"
+#include "softmax/pairs.h"
+#include "softmax/scaling.h"
+#include "sums/lanes.h"
+
+struct lane_sum {
+    f64x8 max_x, max_e;
+    struct double_double sum;
+};
+
+/* Of two lanes of a row, each the sum of its terms but the largest: the smaller of the two largest enters. */
+INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
+{
+    accumulate_f64(&a->sum.high, &a->sum.low, b->sum.high);
+    a->sum.low = add_f64(a->sum.low, b->sum.low);
+    accumulate_f64(&a->sum.high, &a->sum.low, min_f64(a->max_e, b->max_e));
+    a->max_e = max_f64(a->max_e, b->max_e);
+    a->max_x = max_f64(a->max_x, b->max_x);
+}
+
+#define TEMPLATE "softmax/row_pair.template.h"
+#include "simd/instantiate.h"
+
+#define TEMPLATE "softmax/across.template.h"
+#include "simd/instantiate.h"
+
+#define TEMPLATE "softmax/pair.template.h"
+#include "simd/instantiate.h"
+
+/* The row pairs with every exponential and the sum in twice the precision: a focal factor (1 - p)^gamma makes gamma + 1
+ * times the error of r, and float32's exponentials would not do. */
+static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
+{
+    pairs->unit = 0;
+    const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0);
+    for (int i = 0; i < n_rows; i++) {
+        double tile[TILE], m = -INFINITY;
+        ptrdiff_t top = 0;
+        int defined = 1;
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n, tile);
+            for (int j = 0; j < n; j++) {
+                defined &= tile[j] == tile[j];
+                if (tile[j] > m) {
+                    m = tile[j];
+                    top = first + j;
+                }
+            }
+        }
+        struct double_double sum = {zero, zero};
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
+            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n_tile, tile);
+            if (first <= top && top < first + n_tile)
+                tile[top - first] = -INFINITY;    /* the one that is left out */
+            for (int j = 0; j < n_tile; j += 8) {
+                f64x8 low, e_low, logits = load_part_f64(tile + j, at_most_8(n_tile - j), -INFINITY);
+                f64x8 margin = two_sum(logits, set_f64(-m), &low), e = exp_wide(margin, middle, &e_low);
+                low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
+                add_term(&sum, e, fma_f64(e, low, e_low));
+            }
+        }
+        f64x8 e_low, e = x.element == F64 ? largest_f64(set_f64(m), 0, &e_low) : largest_f32(set_f64(m), 0, &e_low);
+        f64x8 r = set_f64(lane_total(sum)), down = set_f64(0x1p-516);      /* 2^-MIDDLE */
+        e = mul_f64(e, down);
+        f64x8 total = mul_f64(r, e), total_low = fma_f64(r, e, sub_f64(zero, total));
+        pairs->m[i] = m;
+        store_part_f64(pairs->e + i, 1, mul_f64(e, set_f64(0x1p516)));
+        store_part_f64(pairs->e_low + i, 1, e_low);
+        store_part_f64(pairs->sum + i, 1, defined ? total : set_f64(NAN));
+        store_part_f64(pairs->sum_low + i, 1, fma_f64(r, mul_f64(e_low, down), total_low));
+    }
+}
+
+static void pair_of_logit(const double *x, int n_rows, struct pairs *pairs)
+{
+    const f64x8 zero = set_f64(0), index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64);
+    pairs->unit = 0;
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 logit = load_part_f64(x + i, n, 0), low, sum = exp_wide(sub_f64(zero, abs_f64(logit)), index, &low);
+        store_part_f64(pairs->m + i, n, max_f64(zero, logit));
+        store_part_f64(pairs->e + i, n, set_f64(0x1p516));          /* 2^MIDDLE */
+        store_part_f64(pairs->e_low + i, n, zero);
+        store_part_f64(pairs->sum + i, n, sum);
+        store_part_f64(pairs->sum_low + i, n, low);
+    }
+}
+
+static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
+{
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        f64x8 m = load_part_f64(pairs->m + i, n, 0), low, error, tail = tails(pairs, i, n, &low);
+        f64x8 sum = two_sum(m, tail, &error);
+        store_part_f64(out + i, n, add_f64(sum, add_f64(error, low)));
+    }
+}
+
+/* float64 logits in float64; all others in float32. */
+static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
+{
+    memset(pairs->is_cached, 0, sizeof pairs->is_cached);
+    (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
+}
+
+const struct pair_kernels PER_SET(pair) = {.rows = pair, .logit = pair_of_logit, .logsumexp = logsumexp};

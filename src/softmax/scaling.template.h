@@ -1,0 +1,62 @@
+/* C layer: how exponentials of one element type are scaled. */
+#ifndef TYPE
+#error "instantiated by simd/instantiate.h"
+#endif
+
+/* How exp(x_j) is scaled while a row is summed: everything is done with x - c, whose rounding to 2^n (1 + t) needs no
+ * subtraction of the maximum, and 2^n is moved by `index` (vmath.h) so that m's lands in the middle of the exponents.
+ *
+ * Rows with |m| <= NEAR use c = 0 and one fixed index: a single pass, the maximum falls out of it. The other rows are done
+ * again knowing m, with the index moved by m's own n. Up to |m| <= FAR c is still 0; beyond it c = m, which is exact for
+ * every x_j near enough to m to count.
+ */
+struct TYPED(scaling) {
+    REAL c[LANES], magic[LANES], lowest[LANES];
+};
+
+/* c and the index of rows whose maxima are m: see struct scaling. */
+INLINE f64x8 TYPED(centre)(f64x8 m)
+{
+    return choose_f64(less_f64(set_f64(TYPED(FAR)), abs_f64(m)), m, set_f64(0));
+}
+
+INLINE f64x8 TYPED(index)(f64x8 m)
+{
+    f64x8 n = nearest_exponent(sub_f64(m, TYPED(centre)(m)));
+    n = choose_f64(less_f64(set_f64(TYPED(NEAR)), abs_f64(m)), n, set_f64(0));
+    return sub_f64(set_f64(TYPED(EXPONENT_BIAS) + TYPED(MIDDLE)), n);
+}
+
+/* exp(m), scaled as in the sums. */
+INLINE f64x8 TYPED(largest)(f64x8 m, int near, f64x8 *low)
+{
+    f64x8 index = set_f64(EXPONENT_BIAS_f64 + TYPED(MIDDLE)), x = m;
+    if (!near) {
+        index = add_f64(TYPED(index)(m), set_f64(EXPONENT_BIAS_f64 - TYPED(EXPONENT_BIAS)));
+        x = sub_f64(m, TYPED(centre)(m));
+    }
+    if (TYPED(ELEMENT) == F64)
+        return exp_wide(x, index, low);
+    *low = set_f64(0);
+    return exp_f64(x, add_f64(set_f64(MAGIC_f64), index), lowest_f64(index));
+}
+
+/* The scaling of eight rows whose maxima are m, from place `at`. */
+INLINE void TYPED(scale_rows)(f64x8 m, struct TYPED(scaling) *scaling, int at)
+{
+    double c[8], index[8], lowest[8];
+    store_f64(c, TYPED(centre)(m));
+    store_f64(index, TYPED(index)(m));
+    store_f64(lowest, lowest_f64(load_f64(index)));
+    for (int i = 0; i < 8; i++) {
+        scaling->c[at + i] = (REAL)c[i];
+        scaling->magic[at + i] = TYPED(MAGIC) + (REAL)index[i];
+        scaling->lowest[at + i] = (REAL)lowest[i];
+    }
+}
+
+/* Whether there is room for the exponentials of a block. */
+INLINE int TYPED(caches_exponentials)(const struct pairs *pairs, ptrdiff_t n_classes)
+{
+    return pairs->cached_exp && n_classes <= most_classes(CACHED_EXPONENTIALS, sizeof(REAL));
+}

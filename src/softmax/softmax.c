@@ -1,0 +1,32 @@
+/* C layer: what is written class by class from row pairs. */
+
+#include "memory/segments.h"
+#include "softmax/softmax_factors.h"
+#include "softmax/softmax.h"
+#include "targets/weights.h"
+
+#define TEMPLATE "softmax/gradient.template.h"
+#include "simd/instantiate.h"
+#define TEMPLATE "softmax/hessian.template.h"
+#include "simd/instantiate.h"
+#define TEMPLATE "softmax/log_softmax.template.h"
+#include "simd/instantiate.h"
+
+static void gradient(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
+                     int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+{
+    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, slope, scale);
+}
+
+static void hessian(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
+                    const double *slope, const double *scale)
+{
+    (x.element == F64 ? hessian_f64 : hessian_f32)(x, out, n_rows, n_classes, pairs, slope, scale);
+}
+
+static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
+{
+    (x.element == F64 ? log_softmax_f64 : log_softmax_f32)(x, out, n_rows, n_classes, pairs);
+}
+
+const struct softmax_kernels PER_SET(softmax) = {.gradient = gradient, .hessian = hessian, .log_softmax = log_softmax};
