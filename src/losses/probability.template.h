@@ -24,7 +24,7 @@ INLINE VECTOR TYPED(cost_of)(VECTOR p)
 
 /* Adds a * cost of the values x with weights a. */
 INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum proba kind, const struct limits *clip, const f64x8 *divisor,
-                  int cancels, struct proba_lanes *lanes)
+                             int cancels, struct proba_lanes *lanes)
 {
     const f64x8 zero = set_f64(0), least = set_f64(clip->least), most = set_f64(clip->most);
     VECTOR cost = x;
@@ -54,7 +54,7 @@ INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum proba kind, const st
 
 /* scale * (shift - a / x), without the latter where a is 0 or clipping changed x; of logarithms - scale * a. */
 INLINE VECTOR TYPED(proba_slopes)(VECTOR x, const f64x8 *a, enum proba kind, const struct limits *clip, const f64x8 *shift,
-                    const f64x8 *divisor, const f64x8 *scale)
+                                  const f64x8 *divisor, const f64x8 *scale)
 {
     const f64x8 zero = set_f64(0), least = set_f64(clip->least), most = set_f64(clip->most);
     double results[LANES];
@@ -80,7 +80,7 @@ INLINE VECTOR TYPED(proba_slopes)(VECTOR x, const f64x8 *a, enum proba kind, con
 
 /* n <= LANES classes of one row from j. */
 INLINE void TYPED(add_proba_vector)(const REAL *row, const struct row_target *target, ptrdiff_t j, int n, enum proba kind,
-                  const struct limits *clip, const f64x8 *divisor, int cancels, struct proba_lanes *lanes)
+                                    const struct limits *clip, const f64x8 *divisor, int cancels, struct proba_lanes *lanes)
 {
     f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
     for (int h = 0; 8 * h < n; h++) {
@@ -92,7 +92,7 @@ INLINE void TYPED(add_proba_vector)(const REAL *row, const struct row_target *ta
 }
 
 INLINE void TYPED(add_proba_part)(const REAL *row, const struct row_target *target, ptrdiff_t n, enum proba kind,
-                  const struct limits *clip, const f64x8 *divisor, int cancels, struct proba_lanes *lanes)
+                                  const struct limits *clip, const f64x8 *divisor, int cancels, struct proba_lanes *lanes)
 {
     struct proba_lanes local = *lanes;
     const ptrdiff_t size = target->single ? sizeof(float) : sizeof(double);
@@ -107,8 +107,8 @@ INLINE void TYPED(add_proba_part)(const REAL *row, const struct row_target *targ
 }
 
 INLINE void TYPED(slopes_part)(const REAL *row, const struct row_target *target, ptrdiff_t n, enum proba kind,
-                  const struct limits *clip, const f64x8 *shift, const f64x8 *divisor, const f64x8 *scale, int stream,
-                  REAL *result)
+                               const struct limits *clip, const f64x8 *shift, const f64x8 *divisor, const f64x8 *scale,
+                               int stream, REAL *result)
 {
     for (ptrdiff_t j = 0; j < n;) {
         int part = TYPED(next_part)(result + j, n - j, stream);
@@ -125,7 +125,8 @@ INLINE void TYPED(slopes_part)(const REAL *row, const struct row_target *target,
 
 /* A group of LANES rows of few classes, of which the first n count. */
 INLINE void TYPED(proba_rows_in_lanes)(struct source group, const double *weights, enum proba kind, const struct limits *clip,
-                  const double *divisor, int cancels, int n, ptrdiff_t n_classes, struct soft_sums *sums, int first)
+                                       const double *divisor, int cancels, int n, ptrdiff_t n_classes, struct soft_sums *sums,
+                                       int first)
 {
     const f64x8 zero = set_f64(0);
     REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
@@ -148,8 +149,8 @@ INLINE void TYPED(proba_rows_in_lanes)(struct source group, const double *weight
 
 /* Eight rows of many classes, of which the first n count. */
 INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_target *target, enum proba kind,
-                  const struct limits *clip, const double *divisor, int first, int n, ptrdiff_t n_classes,
-                  struct soft_sums *sums)
+                                          const struct limits *clip, const double *divisor, int first, int n,
+                                          ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     struct lane_table losses = {0}, unclipped = {0};
@@ -180,7 +181,8 @@ INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_ta
 }
 
 INLINE void TYPED(proba_loss_of)(struct source x, const struct class_target *target, enum proba kind,
-                  const struct limits *clip, const double *divisor, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+                                 const struct limits *clip, const double *divisor, int n_rows, ptrdiff_t n_classes,
+                                 struct soft_sums *sums)
 {
     int size = TYPED(rows_in_lanes)(n_classes) ? LANES : 8;
     for (int first = 0; first < n_rows; first += size) {
@@ -204,7 +206,7 @@ INLINE void TYPED(proba_loss_of)(struct source x, const struct class_target *tar
 }
 
 static void TYPED(proba_loss)(struct source x, const struct class_target *target, enum proba kind, const struct limits *clip,
-                  const double *divisor, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+                              const double *divisor, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     if (kind == PLAIN)
         TYPED(proba_loss_of)(x, target, PLAIN, clip, divisor, n_rows, n_classes, sums);
@@ -216,8 +218,8 @@ static void TYPED(proba_loss)(struct source x, const struct class_target *target
 
 /* LANES rows of few classes, into rows of neighbouring classes, or into neighbouring rows. */
 INLINE void TYPED(slopes_rows_in_lanes)(struct source group, struct sink out, const double *weights, enum proba kind,
-                  const struct limits *clip, const double *shift, const double *divisor, const double *scale,
-                  ptrdiff_t n_classes)
+                                        const struct limits *clip, const double *shift, const double *divisor,
+                                        const double *scale, ptrdiff_t n_classes)
 {
     REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
     f64x8 shifts[LANES / 8], divisors[LANES / 8], scales[LANES / 8], a[LANES / 8];
@@ -237,8 +239,8 @@ INLINE void TYPED(slopes_rows_in_lanes)(struct source group, struct sink out, co
 }
 
 INLINE void TYPED(proba_gradient_of)(struct source x, struct sink out, const struct class_target *target, enum proba kind,
-                  const struct limits *clip, const double *shift, const double *divisor, int n_rows, ptrdiff_t n_classes,
-                  const double *scale)
+                                     const struct limits *clip, const double *shift, const double *divisor, int n_rows,
+                                     ptrdiff_t n_classes, const double *scale)
 {
     int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
     double lowest[LANES];
@@ -270,8 +272,8 @@ INLINE void TYPED(proba_gradient_of)(struct source x, struct sink out, const str
 }
 
 static void TYPED(proba_gradient)(struct source x, struct sink out, const struct class_target *target, enum proba kind,
-                  const struct limits *clip, const double *shift, const double *divisor, int n_rows, ptrdiff_t n_classes,
-                  const double *scale)
+                                  const struct limits *clip, const double *shift, const double *divisor, int n_rows,
+                                  ptrdiff_t n_classes, const double *scale)
 {
     if (kind == PLAIN)
         TYPED(proba_gradient_of)(x, out, target, PLAIN, clip, shift, divisor, n_rows, n_classes, scale);
@@ -283,7 +285,7 @@ static void TYPED(proba_gradient)(struct source x, struct sink out, const struct
 
 /* fill in every class of a row, but the value at its code. */
 static void TYPED(scatter)(struct sink out, const int64_t *code, const double *fill, const double *value, int n_rows,
-                  ptrdiff_t n_classes)
+                           ptrdiff_t n_classes)
 {
     int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
     if (out.row_stride == sizeof(REAL) && out.element == TYPED(ELEMENT) && !in_place) {      /* rows side by side */

@@ -25,7 +25,7 @@ INLINE void TYPED(range_rows_in_lanes)(struct source group, int n, ptrdiff_t n_c
 }
 
 INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, VECTOR *low,
-                  VECTOR *high)
+                                          VECTOR *high)
 {
     double parts[8][8];
     VECTOR least = *low, most = *high;

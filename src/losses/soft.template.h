@@ -9,7 +9,7 @@
 
 /* The sums of LANES rows of few classes, of which n from `first` count. */
 static void TYPED(soft_rows_in_lanes)(struct source group, const struct class_target *target, int first, int n,
-                  ptrdiff_t n_classes, int entropy, const struct pairs *pairs, struct soft_row_sums *sums)
+                                      ptrdiff_t n_classes, int entropy, const struct pairs *pairs, struct soft_row_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     double lowest[LANES];
@@ -34,7 +34,7 @@ static void TYPED(soft_rows_in_lanes)(struct source group, const struct class_ta
 }
 
 INLINE void TYPED(add_soft_vector)(const REAL *x, const struct row_target *target, ptrdiff_t j, int n, f64x8 m, int single,
-                  int plain, int cancels, struct soft_lanes *lanes, int half)
+                                   int plain, int cancels, struct soft_lanes *lanes, int half)
 {
     f64x8 given, a = weights_of(target, j, n, single, plain, &given);
     lanes->lowest[half] = min_f64(given, lanes->lowest[half]);
@@ -43,7 +43,7 @@ INLINE void TYPED(add_soft_vector)(const REAL *x, const struct row_target *targe
 
 /* n classes of one row, the first of them in lane 0. */
 INLINE void TYPED(add_soft_part)(const REAL *x, const struct row_target *target, ptrdiff_t n, f64x8 m, int single, int plain,
-                  int cancels, struct soft_lanes *lanes)
+                                 int cancels, struct soft_lanes *lanes)
 {
     struct soft_lanes local = *lanes;
     ptrdiff_t j = 0;
@@ -61,7 +61,7 @@ INLINE void TYPED(add_soft_part)(const REAL *x, const struct row_target *target,
 
 /* The classes [begin, begin + n_classes) of row i and of its dense target; of a target of entries, as if all were 1. */
 static void TYPED(add_soft_row)(struct source x, const struct class_target *target, int i, ptrdiff_t begin,
-                  ptrdiff_t n_classes, f64x8 m, struct soft_lanes *lanes)
+                                ptrdiff_t n_classes, f64x8 m, struct soft_lanes *lanes)
 {
     enum { SINGLE = TYPED(ELEMENT) == F32 };
     int dense = target->source.rows != NULL;
@@ -83,7 +83,7 @@ static void TYPED(add_soft_row)(struct source x, const struct class_target *targ
 
 /* The same of a target of entries: what smoothing gives to all classes, then the entries, each in the lane of its class. */
 static void TYPED(add_entries)(struct source x, const struct class_target *target, int i, ptrdiff_t begin, ptrdiff_t n_classes,
-                  f64x8 m, struct soft_lanes *lanes)
+                               f64x8 m, struct soft_lanes *lanes)
 {
     const f64x8 zero = set_f64(0), uniform = set_f64(target->uniform);
     if (target->uniform != 0) {
@@ -165,7 +165,7 @@ static void TYPED(sum_soft_segment)(void *context, int s, char *scratch)
 }
 
 static void TYPED(soft_loss)(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,
-                  const struct pairs *pairs, struct soft_sums *sums)
+                             const struct pairs *pairs, struct soft_sums *sums)
 {
     int rows_in_lanes = TYPED(rows_in_lanes)(n_classes), size = rows_in_lanes ? LANES : 8;
     struct TYPED(soft_segments) of;

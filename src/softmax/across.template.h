@@ -5,7 +5,7 @@
 
 /* Adds class j, or two from j, of groups of rows that lie side by side to their states. */
 INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart, int two,
-                  const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states)
+                              const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states)
 {
     VECTOR c = TYPED(load)(scaling->c), magic = TYPED(load)(scaling->magic), lowest = TYPED(load)(scaling->lowest);
     const char *p = x.rows[0] + j * x.class_stride, *q = p + apart * x.class_stride;
@@ -25,7 +25,7 @@ INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdif
  * states[l] has the lane l that a row of classes would have, so that every sum is the same. A class is read of all rows at once,
  * for each may be on another page of memory; the states stay in the first-level cache. */
 INLINE void TYPED(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdiff_t n_classes,
-                  const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) (*states)[BLOCK / LANES])
+                              const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) (*states)[BLOCK / LANES])
 {
     for (int l = 0; l < LANES; l++)
         for (int g = 0; g < n_groups; g++)

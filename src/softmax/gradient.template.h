@@ -6,7 +6,8 @@
 /* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials, or NULL;
  * weights, where not NULL: as of weights_of_rows_in_lanes. */
 INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, const REAL *cached_exp,
-                  const struct TYPED(lane_factors) *factors, const double *weights, const double *scale)
+                                          const struct TYPED(lane_factors) *factors, const double *weights,
+                                          const double *scale)
 {
     REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
     if (!cached_exp)
@@ -36,8 +37,9 @@ INLINE VECTOR TYPED(pull_of)(const struct row_target *target, ptrdiff_t j, int n
 }
 
 /* n classes of one row; the target, where not NULL, is subtracted. */
-INLINE void TYPED(gradient_part)(const REAL *row, ptrdiff_t n, const struct TYPED(lane_factors) * factors,
-                  const struct row_target *target, int single, int plain, double scale, int stream, REAL *result)
+INLINE void TYPED(gradient_part)(const REAL *row, ptrdiff_t n, const struct TYPED(lane_factors) *factors,
+                                 const struct row_target *target, int single, int plain, double scale, int stream,
+                                 REAL *result)
 {
     for (ptrdiff_t j = 0; j < n;) {
         int part = TYPED(next_part)(result + j, n - j, stream);
@@ -55,8 +57,8 @@ INLINE void TYPED(gradient_part)(const REAL *row, ptrdiff_t n, const struct TYPE
 /* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
  * is not, its probability is at most 1/2, and nothing cancels. */
 static void TYPED(entries_of_codes)(const struct codes *codes, int first, int n_rows, const struct pairs *pairs,
-                  const struct TYPED(softmax_factors) * softmax_factors, const double *slope, const double *scale,
-                  double *entries)
+                                    const struct TYPED(softmax_factors) *softmax_factors, const double *slope,
+                                    const double *scale, double *entries)
 {
     for (; first < n_rows; first += LANES) {
         int all = n_rows - first < LANES ? n_rows - first : LANES;
@@ -79,7 +81,8 @@ static void TYPED(entries_of_codes)(const struct codes *codes, int first, int n_
 /* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time, with
  * its entries, where there are codes. Not past the caches: parts of many lines would be. */
 static void TYPED(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
-                  const struct TYPED(softmax_factors) * softmax_factors, const struct codes *codes, const double *entries)
+                                   const struct TYPED(softmax_factors) *softmax_factors, const struct codes *codes,
+                                   const double *entries)
 {
     struct TYPED(lane_factors) factors[BLOCK / LANES];
     double code[BLOCK];
@@ -106,7 +109,7 @@ static void TYPED(gradient_across)(struct source x, struct sink out, int n_group
 
 /* Of two classes, whose probabilities are e and the sum over the total: no exponential is needed again. */
 static void TYPED(gradient_two)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
-                  int n_rows, const struct pairs *pairs, const double *slope, const double *scale)
+                                int n_rows, const struct pairs *pairs, const double *slope, const double *scale)
 {
     for (int first = 0; first < n_rows; first += LANES) {
         struct source group = x;
@@ -213,8 +216,9 @@ static void TYPED(gradient_segment)(void *context, int s, char *scratch)
 
 /* The rows from `first`, which LANES divides. */
 static void TYPED(gradient_rows)(struct source x, struct sink out, const struct class_target *target,
-                  const struct codes *codes, int first, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
-                  const struct TYPED(softmax_factors) * softmax_factors, const double *slope, const double *scale)
+                                 const struct codes *codes, int first, int n_rows, ptrdiff_t n_classes,
+                                 const struct pairs *pairs, const struct TYPED(softmax_factors) *softmax_factors,
+                                 const double *slope, const double *scale)
 {
     int i = first, n_across = 0;
     double *weights = NULL, lowest[LANES], entries[BLOCK];
@@ -253,7 +257,8 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
 }
 
 static void TYPED(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
-                  int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+                            int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope,
+                            const double *scale)
 {
     const ptrdiff_t bytes = n_classes * (ptrdiff_t)sizeof(REAL);
     struct TYPED(softmax_factors) softmax_factors;

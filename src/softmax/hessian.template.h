@@ -17,7 +17,7 @@ INLINE VECTOR TYPED(curvature)(VECTOR x, const struct TYPED(bend) *of)
 }
 
 static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
-                  const double *slope, const double *scale)
+                           const double *slope, const double *scale)
 {
     struct TYPED(softmax_factors) softmax_factors, plain;
     double of_largest[BLOCK], ones[BLOCK];

@@ -45,8 +45,8 @@ INLINE VECTOR TYPED(log_softmax_of)(VECTOR x, const struct TYPED(to_subtract) *l
     return TYPED(narrow)(results);
 }
 
-INLINE void TYPED(log_softmax_part)(const REAL *row, ptrdiff_t n, const struct TYPED(to_subtract) * less, int stream,
-                  REAL *result)
+INLINE void TYPED(log_softmax_part)(const REAL *row, ptrdiff_t n, const struct TYPED(to_subtract) *less, int stream,
+                                    REAL *result)
 {
     for (ptrdiff_t j = 0; j < n;) {
         int part = TYPED(next_part)(result + j, n - j, stream);

@@ -15,8 +15,8 @@ INLINE void TYPED(store_pairs)(f64x8 m, struct double_double sum, int near, int 
 }
 
 /* The pairs of a group of LANES rows of few classes, of which the first n count, from its sums. Nearly always all |m| <= NEAR. */
-INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) * state, REAL *tile, struct source group, int n,
-                  ptrdiff_t n_classes, struct pairs *pairs, int first)
+INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, struct source group, int n,
+                                        ptrdiff_t n_classes, struct pairs *pairs, int first)
 {
     int all_near = !TYPED(any)(TYPED(less)(TYPED(set)(TYPED(NEAR)), TYPED(abs)(state->max_x)));
     if (!all_near) {
@@ -37,7 +37,7 @@ INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) * state, REAL *tile,
 }
 
 INLINE void TYPED(pair_rows_in_lanes)(struct source group, int n, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                  struct pairs *pairs, int first)
+                                      struct pairs *pairs, int first)
 {
     struct TYPED(state) state;
     REAL *tile = TYPED(caches_exponentials)(pairs, n_classes) ? (REAL *)(void *)pairs->cached_exp + first * n_classes
@@ -50,7 +50,7 @@ INLINE void TYPED(pair_rows_in_lanes)(struct source group, int n, ptrdiff_t n_cl
 
 /* Groups of LANES rows of few classes that lie side by side. */
 INLINE void TYPED(pair_across_in_lanes)(struct source x, int n_groups, ptrdiff_t n_classes,
-                  const struct TYPED(scaling) *scaling, struct pairs *pairs)
+                                        const struct TYPED(scaling) *scaling, struct pairs *pairs)
 {
     struct TYPED(state) *states = take(&x.scratch, BLOCK / LANES * sizeof *states);
     REAL *tile = take(&x.scratch, TYPED(tile_bytes)(n_classes));
@@ -97,7 +97,7 @@ INLINE void TYPED(pair_two)(struct source group, int n, struct pairs *pairs, int
 }
 
 INLINE void TYPED(pair_classes_in_lanes)(struct source group, int n, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                  struct pairs *pairs, int first)
+                                         struct pairs *pairs, int first)
 {
     struct lane_sum rows = TYPED(sum_eight_rows)(group, n_classes, scaling, 0);
     if (!any_f64(less_f64(set_f64(TYPED(NEAR)), abs_f64(rows.max_x)))) {
@@ -111,7 +111,7 @@ INLINE void TYPED(pair_classes_in_lanes)(struct source group, int n, ptrdiff_t n
 }
 
 static void TYPED(pair_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct TYPED(scaling) *near,
-                  struct pairs *pairs)
+                               struct pairs *pairs)
 {
     struct TYPED(across) of, again;
     int n_segments = count_segments(n_classes), batch = MOST_SEGMENTS / n_segments;

@@ -40,8 +40,8 @@ INLINE VECTOR TYPED(cached_term)(struct TYPED(state) *state, REAL *place, VECTOR
 
 /* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. Terms enter the
  * sum in twos. next: as many lines as classes, to be fetched meanwhile. */
-INLINE void TYPED(sum_rows_in_lanes)(REAL *tile, ptrdiff_t n_classes, struct lines next, const struct TYPED(scaling) * scaling,
-                  int centred, struct TYPED(state) * state)
+INLINE void TYPED(sum_rows_in_lanes)(REAL *tile, ptrdiff_t n_classes, struct lines next, const struct TYPED(scaling) *scaling,
+                                     int centred, struct TYPED(state) *state)
 {
     VECTOR c = TYPED(load)(scaling->c), magic = TYPED(load)(scaling->magic), lowest = TYPED(load)(scaling->lowest);
     struct TYPED(state) local;
@@ -60,8 +60,8 @@ INLINE void TYPED(sum_rows_in_lanes)(REAL *tile, ptrdiff_t n_classes, struct lin
 }
 
 /* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. */
-INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, const struct TYPED(scaling) * scaling, int i,
-                  int centred, struct TYPED(state) * state)
+INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling, int i,
+                                        int centred, struct TYPED(state) *state)
 {
     VECTOR c = TYPED(set)(scaling->c[i]), magic = TYPED(set)(scaling->magic[i]), lowest = TYPED(set)(scaling->lowest[i]);
     struct TYPED(state) local = *state;
@@ -89,7 +89,7 @@ INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, co
 /* One segment of eight rows. Rows of neighbouring classes are read one after the other; others go through a tile of some classes
  * of all rows, class by class where rows may share their cache lines. The lane of a class is the same. */
 INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                             int centred)
+                                          int centred)
 {
     struct TYPED(state) states[8];
     REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy);
@@ -174,7 +174,7 @@ static void TYPED(sum_one_segment)(void *context, int i, char *scratch)
 }
 
 INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                             int centred)
+                                             int centred)
 {
     struct TYPED(segments) of;
     of.sum = take(&group.scratch, (size_t)count_segments(n_classes) * sizeof *of.sum);

@@ -12,7 +12,7 @@ struct TYPED(softmax_factors) {
 };
 
 INLINE void TYPED(set_softmax_factors)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale,
-                  struct TYPED(softmax_factors) *softmax_factors)
+                                       struct TYPED(softmax_factors) *softmax_factors)
 {
     const f64x8 zero = set_f64(0), near_index = set_f64(TYPED(EXPONENT_BIAS) + TYPED(MIDDLE));
     for (int i = 0; i < n_rows; i += 8) {

@@ -5,7 +5,7 @@
 
 /* The weights of LANES rows of few classes, of which the first n count: class j of row i at tile[j * LANES + i]. */
 OUTLINE void TYPED(weights_of_rows_in_lanes)(const struct class_target *target, int first, int n, ptrdiff_t n_classes,
-                   double *tile, double *lowest, char *scratch)
+                                             double *tile, double *lowest, char *scratch)
 {
     const f64x8 keep = set_f64(target->keep), uniform = set_f64(target->uniform);
     const double *weight = target->class_weight;
