@@ -8,7 +8,7 @@
 
 enum {
     BLOCK = 128,                                  /* rows of a block at the most */
-    CACHED_EXP_BYTES = 1 << 16,                               /* bytes of a block's exponentials that the gradient finds again */
+    CACHED_EXP_BYTES = 1 << 16,                   /* bytes of a block's exponentials that the gradient finds again */
     ROWS_IN_LANES_BYTES = 768,                    /* up to so many of classes, lanes are rows; above, lanes are classes */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
     STAGE = 16384,                                /* bytes of short rows that are written together */
