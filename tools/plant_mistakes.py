@@ -4,9 +4,9 @@
     python tools/plant_mistakes.py NAME [NAME ...]     some
     python tools/plant_mistakes.py --check             only that each text is still there, once
 
-A mistake is caught when a test fails, crashes or hangs. Each is built for one instruction set, without optimisation of what that
-would take long for, and runs first the test files that it names and then all others, until the first failure. Run it where the
-tests run, with meson, ninja and cython.
+A mistake is caught when a test fails, crashes or hangs. Each is built for one instruction set, hardly optimised, and runs first
+the test files that it names and then all others, until the first failure. Run it where the tests run, with meson, ninja and
+cython.
 """
 
 import argparse
@@ -58,10 +58,10 @@ def main():
     sys.exit(bool(surprising))
 
 
-def place_of(mistake):
+def place_of(mistake, root=ROOT):
     """The one file of that name that has the text once, relative to the checkout."""
-    found = [path for path in (ROOT / "src").glob(f"*/{mistake['file']}") if path.read_text().count(mistake["find"]) == 1]
-    return found[0].relative_to(ROOT) if len(found) == 1 else None
+    found = [path for path in (root / "src").glob(f"*/{mistake['file']}") if path.read_text().count(mistake["find"]) == 1]
+    return found[0].relative_to(root) if len(found) == 1 else None
 
 
 class Bench:
@@ -100,7 +100,7 @@ class Bench:
 
     def failure(self, first):
         """The test that fails, or what else went wrong; None if nothing does."""
-        pytest = [self.environment / "bin" / "python", "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line"]
+        pytest = [self.environment / "bin" / "python", "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         named = [f"tests/{name}" for name in first if (self.copy / "tests" / name).exists()]
         others = [] if self.options.named_only and named else ["tests"]
         environment = {**os.environ, "XENTC_ISA": self.options.set}
@@ -120,7 +120,7 @@ class Bench:
         return None
 
     def catches(self, mistake):
-        start, place = time.monotonic(), self.copy / place_of(mistake)
+        start, place = time.monotonic(), self.copy / place_of(mistake, self.copy)
         text = place.read_text()
         place.write_text(text.replace(mistake["find"], mistake["replace"]))
         by = self.failure(mistake.get("tests", [])) if self.build() else "the compiler"
