@@ -1,4 +1,4 @@
-"""Random calls with odd and hostile inputs, by fixed seeds; `tools/fuzz.py` makes more of them, and shows one by its seed."""
+"""Random calls with odd and hostile inputs, by fixed seeds: `tools/fuzz.py` makes more, and shows one by its seed."""
 
 import sys
 from pathlib import Path

@@ -3,9 +3,9 @@
     python tools/fuzz.py 42                    one call, by its seed: what it was and what came of it
     python tools/fuzz.py 0 100000 --jobs 2     a range of seeds, in child processes; the last line has the figures
 
-Each call returns or raises an exception that its docstring names, leaves its inputs alone, and gives no warning but those that are
-documented. Where the inputs mean something, the value is compared with the plain formulas of tests/plain.py. A crash or a hang
-is told with its seed, and the next seed goes on. The exit code is 1 if anything was found.
+Each call returns or raises an exception that its docstring names, leaves its inputs alone, and gives no warning but
+documented ones. Where the inputs mean something, the value is compared with the plain formulas of tests/plain.py. A crash
+or a hang is told with its seed, and the next seed goes on. The exit code is 1 if anything was found.
 """
 
 import argparse
@@ -48,7 +48,7 @@ EPS = {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-23}  # of what is computed from elemen
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 24, 31, 33, 64, 95, 96, 97, 100, 127, 129, 192, 193, 255, 256, 257, 300]
 
 
-class Mischief(Exception):  # noqa: N818
+class Mischief(Exception):
     """What hostile objects raise."""
 
 
@@ -79,7 +79,8 @@ def lay(rng, a):
     elif kind == 5 and a.dtype == np.float64 and a.size:
         maker = rng.integers(4)
         if a.ndim == 2:
-            return [a.tolist, lambda: pd.DataFrame(a), lambda: pl.from_numpy(a), lambda: a.astype(object)][maker]()
+            makers = a.tolist, lambda: pd.DataFrame(a), lambda: pl.from_numpy(a), lambda: a.astype(object)
+            return makers[maker]()
         if a.ndim == 1:
             return [a.tolist, lambda: pd.Series(a), lambda: pl.Series(a), lambda: pa.array(a)][maker]()
     return a
@@ -90,9 +91,9 @@ def poison(rng, x, proba=False):
     clean = np.ones(len(x), bool)
     if rng.random() < 0.3 and x.size:
         with np.errstate(all="ignore"):
-            values = np.array([np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-310, 5e-324, 65504][: 1 if proba else 8]).astype(x.dtype)
+            values = np.array([np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-310, 5e-324, 65504]).astype(x.dtype)
         for row in rng.integers(0, len(x), 3):
-            x[row, rng.integers(x.shape[1])] = rng.choice(values)
+            x[row, rng.integers(x.shape[1])] = values[0 if proba else rng.integers(len(values))]
             clean[row] = False
     return clean
 
@@ -216,7 +217,7 @@ def usual_special(rng, x, wide, clean):
 def usual_log_loss(rng, n, k, dtype):
     p = rng.uniform(0.05, 1, (n, k))
     p = (p / p.sum(axis=1, keepdims=True)).astype(dtype)
-    labels = np.array([["s%03d" % i for i in range(k)], list(range(k))][rng.integers(2)])
+    labels = np.array([[f"s{i:03}" for i in range(k)], list(range(k))][rng.integers(2)])
     codes, weight, options = rng.integers(0, k, n), np.ones(n), {"labels": labels}
     if rng.random() < 0.4:
         options["sample_weight"] = weight = rng.uniform(0.1, 2, n)
@@ -287,26 +288,29 @@ class Interface:
 
 
 ODD = [
-    lambda rng: None, lambda rng: 10**400, lambda rng: -(10**5000), lambda rng: "text", lambda rng: b"bytes", lambda rng: 1j,
-    lambda rng: float("nan"), lambda rng: float("inf"), lambda rng: -1, lambda rng: True, lambda rng: [], lambda rng: {},
-    lambda rng: {0: 2.0, 1: "x"}, lambda rng: {"a": 1}, lambda rng: object(), lambda rng: np.array(None), lambda rng: np.array([]),
-    lambda rng: np.zeros((0, 3)), lambda rng: np.zeros((3, 0)), lambda rng: np.zeros((2, 3, 4)), lambda rng: [[1, 2], [3]],
-    lambda rng: np.ma.masked_array(np.ones((3, 4)), True), lambda rng: [np.ma.masked, 1.0], lambda rng: np.zeros((3, 4), "M8[s]"),
-    lambda rng: np.zeros((3, 4), "f4,i4"), lambda rng: np.ones((3, 4), complex), lambda rng: np.ones((3, 4), bool),
-    lambda rng: np.full((3, 4), np.longdouble(10) ** 400), lambda rng: np.full((3, 4), 2**63, np.uint64),
-    lambda rng: np.array([[10**400] * 4] * 3, object), lambda rng: np.array([[decimal.Decimal("1e999")] * 4] * 3, object),
+    lambda rng: None, lambda rng: 10**400, lambda rng: -(10**5000), lambda rng: "text", lambda rng: b"bytes",
+    lambda rng: 1j, lambda rng: float("nan"), lambda rng: float("inf"), lambda rng: -1, lambda rng: True, lambda rng: [],
+    lambda rng: {}, lambda rng: {0: 2.0, 1: "x"}, lambda rng: {"a": 1}, lambda rng: object(), lambda rng: np.array(None),
+    lambda rng: np.array([]), lambda rng: np.zeros((0, 3)), lambda rng: np.zeros((3, 0)), lambda rng: np.zeros((2, 3, 4)),
+    lambda rng: [[1, 2], [3]], lambda rng: np.ma.masked_array(np.ones((3, 4)), True), lambda rng: [np.ma.masked, 1.0],
+    lambda rng: np.zeros((3, 4), "M8[s]"), lambda rng: np.zeros((3, 4), "f4,i4"), lambda rng: np.ones((3, 4), complex),
+    lambda rng: np.ones((3, 4), bool), lambda rng: np.full((3, 4), np.longdouble(10) ** 400),
+    lambda rng: np.full((3, 4), 2**63, np.uint64), lambda rng: np.array([[10**400] * 4] * 3, object),
+    lambda rng: np.array([[decimal.Decimal("1e999")] * 4] * 3, object),
     lambda rng: np.array([[fractions.Fraction(1, 3)] * 4] * 3, object), lambda rng: np.full((3, 4), "1.5"),
     lambda rng: np.full((3, 4), np.nan), lambda rng: np.full((3, 4), -np.inf), lambda rng: np.full((3, 4), 5e-324),
-    lambda rng: np.array([0, 2**63], np.uint64), lambda rng: np.array([0, -(2**63), 1]), lambda rng: np.array([0, 1, -100]),
-    lambda rng: np.broadcast_to(np.ones(4), (3, 4)), lambda rng: np.ones((4, 3)).T, lambda rng: np.ones(3, "U5"),
-    lambda rng: pd.Series([1, None, 2], dtype="Int64"), lambda rng: pl.Series([1, None, 2]), lambda rng: pa.array([1.0, None]),
-    lambda rng: pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), lambda rng: pl.DataFrame({"a": [0.5, None], "b": [0.5, 1.0]}),
-    lambda rng: pd.Series(["a", "b", None]), lambda rng: pd.Series(["a", "b", "a"], dtype="category"),
-    lambda rng: ["a", "a\0", "b"], lambda rng: ["a", 1, None], lambda rng: range(3), lambda rng: iter([1, 2]), lambda rng: len,
-    lambda rng: Liar(rng), lambda rng: Interface({"shape": (3,), "typestr": "<f8", "version": 3}),
-    lambda rng: Interface({"shape": "x"}), lambda rng: memoryview(b"12345678"), lambda rng: np.float32(0.5), lambda rng: slice(3),
-    lambda rng: np.ones((3, 4), np.float16), lambda rng: np.ones((3, 4), ml_dtypes.bfloat16), lambda rng: damaged_sparse(rng),
-    lambda rng: np.lib.stride_tricks.as_strided(np.ones(8), (3, 4), (8, 8)), lambda rng: np.ones((1,) * 33),
+    lambda rng: np.array([0, 2**63], np.uint64), lambda rng: np.array([0, -(2**63), 1]),
+    lambda rng: np.array([0, 1, -100]), lambda rng: np.broadcast_to(np.ones(4), (3, 4)), lambda rng: np.ones((4, 3)).T,
+    lambda rng: np.ones(3, "U5"), lambda rng: pd.Series([1, None, 2], dtype="Int64"), lambda rng: pl.Series([1, None, 2]),
+    lambda rng: pa.array([1.0, None]), lambda rng: pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}),
+    lambda rng: pl.DataFrame({"a": [0.5, None], "b": [0.5, 1.0]}), lambda rng: pd.Series(["a", "b", None]),
+    lambda rng: pd.Series(["a", "b", "a"], dtype="category"), lambda rng: ["a", "a\0", "b"], lambda rng: ["a", 1, None],
+    lambda rng: range(3), lambda rng: iter([1, 2]), lambda rng: len, lambda rng: Liar(rng),
+    lambda rng: Interface({"shape": (3,), "typestr": "<f8", "version": 3}), lambda rng: Interface({"shape": "x"}),
+    lambda rng: memoryview(b"12345678"), lambda rng: np.float32(0.5), lambda rng: slice(3),
+    lambda rng: np.ones((3, 4), np.float16), lambda rng: np.ones((3, 4), ml_dtypes.bfloat16),
+    lambda rng: damaged_sparse(rng), lambda rng: np.lib.stride_tricks.as_strided(np.ones(8), (3, 4), (8, 8)),
+    lambda rng: np.ones((1,) * 33),
 ]
 
 
@@ -324,7 +328,8 @@ def odd(rng):
 
 
 def damaged_sparse(rng):
-    a = scipy.sparse.csr_array(rng.random((3, 4)) * (rng.random((3, 4)) < 0.7)).asformat(rng.choice(["csr", "csc", "coo", "bsr"]))
+    a = scipy.sparse.csr_array(rng.random((3, 4)) * (rng.random((3, 4)) < 0.7))
+    a = a.asformat(rng.choice(["csr", "csc", "coo", "bsr"]))
     for _ in range(rng.integers(3)):
         name = rng.choice(["indptr", "indices", "data", "coords"])
         values = np.asarray(getattr(a, name, ()))
@@ -367,22 +372,30 @@ def output(rng, x):
 
 
 FUNCTIONS = {
-    "cross_entropy": ["class_weight", "sample_weight", "label_smoothing", "ignore_index", "z_loss", "focal_gamma", "axis",
-                      "reduction", "return_grad", "return_hess", "out_grad", "out_hess", "n_threads"],
-    "binary_cross_entropy_with_logits": ["sample_weight", "pos_weight", "label_smoothing", "focal_gamma", "reduction",
-                                         "return_grad", "return_hess", "out_grad", "out_hess", "n_threads"],
-    "binary_cross_entropy": ["sample_weight", "pos_weight", "label_smoothing", "eps", "reduction", "return_grad", "out_grad"],
-    "categorical_cross_entropy": ["class_weight", "sample_weight", "label_smoothing", "ignore_index", "eps", "normalize_rows",
-                                  "axis", "reduction", "return_grad", "out_grad", "n_threads"],
-    "nll_loss": ["class_weight", "sample_weight", "ignore_index", "axis", "reduction", "return_grad", "out_grad"],
-    "kl_divergence": ["sample_weight", "axis", "reduction", "return_grad", "out_grad"],
-    "perplexity": ["sample_weight", "ignore_index", "axis"],
-    "log_loss": ["normalize", "sample_weight", "labels", "y_pred", "from_logits"],
-    "log_loss_per_sample": ["labels", "from_logits"],
-    "d2_log_loss_score": ["sample_weight", "labels", "from_logits"],
-    "softmax": ["axis", "out", "n_threads"], "log_softmax": ["axis", "out", "n_threads"],
-    "logsumexp": ["axis", "keepdims", "out", "n_threads"],
-    "ExactMean": [], "show_config": ["mode"],
+    "cross_entropy": (
+        "class_weight sample_weight label_smoothing ignore_index z_loss focal_gamma axis reduction "
+        "return_grad return_hess out_grad out_hess n_threads"
+    ),
+    "binary_cross_entropy_with_logits": (
+        "sample_weight pos_weight label_smoothing focal_gamma reduction return_grad return_hess out_grad "
+        "out_hess n_threads"
+    ),
+    "binary_cross_entropy": "sample_weight pos_weight label_smoothing eps reduction return_grad out_grad",
+    "categorical_cross_entropy": (
+        "class_weight sample_weight label_smoothing ignore_index eps normalize_rows axis reduction "
+        "return_grad out_grad n_threads"
+    ),
+    "nll_loss": "class_weight sample_weight ignore_index axis reduction return_grad out_grad",
+    "kl_divergence": "sample_weight axis reduction return_grad out_grad",
+    "perplexity": "sample_weight ignore_index axis",
+    "log_loss": "normalize sample_weight labels y_pred from_logits",
+    "log_loss_per_sample": "labels from_logits",
+    "d2_log_loss_score": "sample_weight labels from_logits",
+    "softmax": "axis out n_threads",
+    "log_softmax": "axis out n_threads",
+    "logsumexp": "axis keepdims out n_threads",
+    "ExactMean": "",
+    "show_config": "mode",
 }
 
 
@@ -394,16 +407,18 @@ def hostile(rng):
     if name == "show_config":
         return xentc.show_config, [odd(rng) if rng.random() < 0.5 else "dicts"], {}, None
     x = rng.random((3, 4)).astype(rng.choice([kind for kind in FLOATS if kind.isbuiltin == 1]))
-    good = {"class_weight": rng.random(4), "sample_weight": rng.random(3), "label_smoothing": 0.1, "ignore_index": 1,
-            "z_loss": 0.1, "focal_gamma": 2.0, "axis": int(rng.choice([-1, 0, 1])), "reduction": "sum", "return_grad": True,
-            "return_hess": True, "n_threads": 2, "pos_weight": rng.random(4), "eps": 1e-3, "normalize_rows": True,
-            "normalize": False, "labels": [0, 1, 2, 3], "y_pred": x, "from_logits": True, "keepdims": True}
+    good = {
+        "class_weight": rng.random(4), "sample_weight": rng.random(3), "pos_weight": rng.random(4), "label_smoothing": 0.1,
+        "ignore_index": 1, "z_loss": 0.1, "focal_gamma": 2.0, "eps": 1e-3, "axis": int(rng.choice([-1, 0, 1])),
+        "reduction": "sum", "return_grad": True, "return_hess": True, "normalize_rows": True, "normalize": False,
+        "labels": [0, 1, 2, 3], "y_pred": x, "from_logits": True, "keepdims": True, "n_threads": 2,
+    }
     arguments = [x] if name in dir(special) else [x, rng.integers(0, 4, 3)]
     if name.startswith("binary") or (len(arguments) == 2 and rng.random() < 0.3):
         arguments[1] = rng.random((3, 4))
     if "log_loss" in name:
         arguments = arguments[::-1]
-    options = {key: good.get(key) for key in FUNCTIONS[name] if rng.random() < 0.3}
+    options = {key: good.get(key) for key in FUNCTIONS[name].split() if rng.random() < 0.3}
     for key in options:
         if key in OUTPUTS:
             options[key] = output(rng, arguments[0])
@@ -448,13 +463,15 @@ def bits(value):
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.tobytes()
     if scipy.sparse.issparse(value):
-        return [np.asarray(part).tobytes() for part in (value.data, getattr(value, "indices", 0), getattr(value, "indptr", 0))]
+        parts = [getattr(value, name, 0) for name in ("data", "indices", "indptr", "row", "col")]
+        return [np.asarray(part).tobytes() for part in parts if np.asarray(part).dtype != object]
     return None
 
 
 def meddle(rng, arguments):
     """Another thread that writes into an argument while the call reads it."""
-    stop, arrays = threading.Event(), [a for a in arguments if isinstance(a, np.ndarray) and a.flags.writeable and a.size]
+    stop = threading.Event()
+    arrays = [a for a in arguments if isinstance(a, np.ndarray) and a.flags.writeable and 0 < a.ndim < 9 and a.size]
     kinds = [a for a in arrays if a.dtype.kind in "iuf"]
 
     def write():
@@ -474,10 +491,12 @@ def one(seed):
     function, arguments, options, check = usual(rng) if rng.random() < 0.6 else hostile(rng)
     name = getattr(function, "__qualname__", "call")
     outputs = [options[key] for key in OUTPUTS if isinstance(options.get(key), np.ndarray)]
-    kept = [
-        (key, value, bits(value)) for key, value in [*enumerate(arguments), *options.items()]
-        if key not in OUTPUTS and not any(isinstance(value, np.ndarray) and np.may_share_memory(value, out) for out in outputs)
-    ]
+
+    def is_output(key, value):
+        return key in OUTPUTS or (isinstance(value, np.ndarray) and any(np.may_share_memory(value, out) for out in outputs))
+
+    inputs = [*enumerate(arguments), *options.items()]
+    kept = [(key, value, bits(value)) for key, value in inputs if not is_output(key, value)]
     stop = None
     if rng.random() < 0.02:
         check, kept, (stop, thread) = None, [], meddle(rng, arguments)

@@ -4,9 +4,9 @@
     python tools/plant_mistakes.py NAME [NAME ...]     some
     python tools/plant_mistakes.py --check             only that each text is still there, once
 
-A mistake is caught when a test fails, crashes or hangs. Each is built for one instruction set, hardly optimised, and runs first
-the test files that it names and then all others, until the first failure. Run it where the tests run, with meson, ninja and
-cython.
+A mistake is caught when a test fails, crashes or hangs. Each is built for one instruction set, hardly optimised, and runs
+first the test files that it names and then all others, until the first failure. Run it where the tests run, with meson,
+ninja and cython.
 """
 
 import argparse
