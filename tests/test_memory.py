@@ -64,6 +64,7 @@ def run(code, command=(sys.executable,), **environment):
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_threads_of_python_with_small_stacks():
     run(f"""
         threading.stack_size({(NUMPY_KILOBYTES + MORE_KILOBYTES) * 1024})
@@ -74,12 +75,14 @@ def test_threads_of_python_with_small_stacks():
         """)
 
 
+@pytest.mark.slow
 def test_threads_of_openmp_with_small_stacks():
-    run("all_calls(n_threads=2); print('done')", OMP_STACKSIZE="64K")
+    run("all_calls(n_threads=2); print('done')", OMP_STACKSIZE="64K", OMP_WAIT_POLICY="passive")
 
 
 @pytest.mark.skipif(any(hasattr(finder, "_build_path") for finder in sys.meta_path),
                     reason="an editable install, which builds on import: the tools of that need more stack")
+@pytest.mark.slow
 def test_a_process_with_a_small_stack():
     run("all_calls(n_threads=2); print('done')", ["sh", "-c", 'ulimit -s 128 && exec "$0" "$@"', sys.executable])
 
