@@ -69,18 +69,26 @@ def test_negative_weights_of_classes_and_rows(k, kind, dtype, label_smoothing):
         assert_close((loss[i], grad[i], hess[i]), exact(x[i], a[i]), sample_weight[i])
 
 
-def test_a_sum_of_many_classes_that_cancels():
-    """A term is larger than the sum so far, again and again: of such additions no rounding error may be lost."""
-    rng, k = np.random.default_rng(0), 5000
-    x, t = rng.uniform(-0.5, 0.5, (2, k)), of_few_bits(rng, 0.5, 1, (2, k))
-    class_weight = of_few_bits(rng, 1, 1.25, k) * np.where(np.arange(k) // 16 % 2, -1, 1)
-    results = cross_entropy(x, t, class_weight=class_weight, reduction="none", return_hess=True)
-    logs = -of_few_bits(rng, 5, 6, (2, k))
-    losses = nll_loss(logs, t, class_weight=class_weight, reduction="none")
-    for i in range(2):
-        assert_close([result[i] for result in results], exact(x[i], class_weight * t[i]))
-        terms = -class_weight * t[i] * logs[i]
-        assert_close([losses[i]], [(math.fsum(terms), np.abs(terms).max())])
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_of_many_classes_that_cancel(seed):
+    """Of each three weights in a lane one is small, and two are large and nearly undo each other: a term is larger than the
+    sum that it is added to, and what is rounded off then must not be lost. Class 0 has no weight but nearly all the
+    probability: its gradient is the sum of the weights."""
+    rng, shape = np.random.default_rng(seed), (104, 3, 16)
+    weight, margin = rng.uniform(1, 1.25, shape), rng.uniform(10, 12, shape)
+    weight[:, 0] *= rng.choice([-0.01, 0.01], (104, 16))
+    weight[:, 2] = -weight[:, 1] * rng.uniform(1, 1.0001, (104, 16))
+    margin[:, 2] = margin[:, 1]
+    class_weight, x = (np.concatenate([[0], a.ravel()]) for a in (weight, -margin))
+    target = np.ones((1, 4993))
+    results = cross_entropy([x], target, class_weight=class_weight, reduction="none", return_hess=True)
+    assert_close([result[0] for result in results], exact(x, class_weight))
+    p = np.exp(x)
+    for loss, of, log in ((nll_loss, x, mp.mpf), (categorical_cross_entropy, p, mp.log)):
+        with mp.workprec(200):
+            terms = [-mp.mpf(a) * log(v) for a, v in zip(map(float, class_weight), map(float, of), strict=True)]
+            want = float(mp.fsum(terms)), float(max(map(abs, terms)))
+        assert_close(loss([of], target, class_weight=class_weight, reduction="none"), [want])
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.25])
