@@ -44,7 +44,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         kernels->memory->gather(x, zeros, n, x_target);
         kernels->pair->rows(x, first > 0, n, n_classes, &pairs);
         kernels->cross_entropy->code_loss(&pairs, x_target, first == 0, n, loss, rest);
-        kernels->softmax->gradient(x, out_rows, NULL, &codes, n, n_classes, &pairs, ones, scale);
+        kernels->softmax->gradient(x, out_rows, NULL, &codes, n, n_classes, &pairs, (struct derivative){ones, scale});
         for (int i = 0; i < n; i++) {
             double values[3] = {pairs.m[i], pairs.sum[i] / pairs.e[i], loss[i]};
             for (int j = 0; j < 3; j++)
@@ -65,15 +65,15 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 fwrite(values, sizeof values, 1, stdout);
             }
         kernels->focal->soft_loss(x, &target, 2.5, n, n_classes, &pairs, &sums);
-        kernels->focal->derivatives(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, 2.5, z, n, n_classes, &pairs, sums.slope,
-                          sums.curvature, scale);
+        kernels->focal->derivatives(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, n, n_classes, &pairs,
+                                    (struct focal_derivative){2.5, sums.slope, sums.curvature, z, scale});
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY && fabs(sums.loss[i]) < 1e300) {
                 double values[4] = {sums.loss[i], sums.slope[i], sums.curvature[i], sums.entropy[i]};
                 fwrite(values, sizeof values, 1, stdout);
                 fwrite(results[i], row_bytes, 1, stdout);
             }
-        kernels->softmax->hessian(x, out_rows, n, n_classes, &pairs, ones, scale);
+        kernels->softmax->hessian(x, out_rows, n, n_classes, &pairs, (struct derivative){ones, scale});
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY)
                 fwrite(results[i], row_bytes, 1, stdout);
@@ -83,8 +83,10 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 double off_one[BLOCK];
                 struct range range = {0, 0, 0, 0};
                 kernels->probability->range(x, n, n_classes, 1e-3, off_one, &range);
-                kernels->probability->loss(x, given, zeros, logs, clip, off_one, 0, n, n_classes, &sums);
-                kernels->probability->gradient(x, out_rows, given, zeros, logs, clip, off_one, 0, n, n_classes, sums.slope, scale);
+                struct probabilities of = {logs ? LOGARITHMS : PROBABILITIES, clip, off_one};
+                kernels->probability->loss(x, given, zeros, of, n, n_classes, &sums);
+                kernels->probability->gradient(x, out_rows, given, zeros, of, n, n_classes,
+                                               (struct derivative){sums.slope, scale});
                 for (int i = 0; i < n; i++)
                     if (sums.loss[i] == sums.loss[i]) {
                         fwrite(&sums.loss[i], sizeof sums.loss[i], 1, stdout);

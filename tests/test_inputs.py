@@ -382,6 +382,7 @@ DAMAGED = {
     "key too many": ({**state_of(1.0), "more": 1}, "expected a dict of version, count and state"),
     "version": ({**state_of(1.0), "version": 2}, "saved in format 2; this xentc reads 1"),
     "huge version": ({**state_of(1.0), "version": 10**5000}, "saved in format <int of 16610 bits>"),
+    "version of another kind": ({**state_of(1.0), "version": np.array([1, 2])}, "saved in format array"),
     "negative count": ({**state_of(1.0), "count": -1}, "the count of an ExactMean is -1; expected an integer"),
     "huge count": ({**state_of(1.0), "count": 10**400}, "the count of an ExactMean is .*; expected an integer"),
     "float count": ({**state_of(1.0), "count": 1.0}, "the count of an ExactMean is 1.0; expected an integer"),

@@ -92,6 +92,8 @@ def test_damaged_arrays_are_value_errors(case):
 @pytest.mark.parametrize(
     ("container", "name", "value", "message"),
     [
+        ("coo", "row", np.arange(3), r"row indices of shape \(3,\), column indices of shape \(7,\)"),
+        ("coo", "data", np.ones(3), r"and values of shape \(3,\); expected as many of each"),
         ("csc", "indices", [9] * 7, r"indices\[0\] = 9; expected indices from 0 to 4"),
         ("csc", "indptr", [0, 2, 4, 9, 7], r"indptr\[4\] = 7 after 9"),
         ("bsr", "indices", [9] * 7, r"indices\[0\] = 9"),

@@ -596,7 +596,12 @@ def main():
         return
     if options.stop is None:
         came, wrong, (name, arguments, keywords) = one(options.first)
-        print(f"{name}(*{arguments!r}, **{keywords!r})\n{came}" + (f", and that is wrong: {wrong}" if wrong else ""))
+        for place, value in [*enumerate(arguments), *keywords.items()]:
+            try:
+                print(f"{place}: {value!r}")
+            except Exception as error:  # what is hostile need not be shown
+                print(f"{place}: {type(value).__name__} whose repr raises {type(error).__name__}")
+        print(f"{name}: {came}" + (f", and that is wrong: {wrong}" if wrong else ""))
         sys.exit(bool(wrong))
     start, came, findings = time.monotonic(), collections.Counter(), []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

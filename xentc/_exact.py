@@ -131,7 +131,7 @@ class ExactMean:
         if not isinstance(state, dict) or set(state) != {"version", "count", "state"}:
             raise ValueError(f"the state of an ExactMean is {shown(state)}; expected a dict of version, count and state")
         version, count, sums = state["version"], state["count"], state["state"]
-        if version != _VERSION:
+        if type(version) is not int or version != _VERSION:
             raise ValueError(f"this ExactMean was saved in format {shown(version)}; this xentc reads {_VERSION}")
         if type(count) is not int or not 0 <= count < 2**45:
             raise ValueError(f"the count of an ExactMean is {shown(count)}; expected an integer from 0 to 2**45")

@@ -23,16 +23,17 @@ def as_entries(target: Any, shape: tuple[int, ...], name: str, axis: int) -> Ent
         _check_compressed(target, *((n_columns, n_rows) if target.format == "csc" else (n_rows, n_columns)))
     if target.format != "csr":
         target = target.tocoo()
-        for axis_name, indices, n in (("row", target.row, shape[0]), ("column", target.col, shape[1])):
+        rows, classes, values = np.asarray(target.row), np.asarray(target.col), np.asarray(target.data)
+        if rows.ndim != 1 or rows.shape != classes.shape or rows.shape != values.shape:
+            raise ValueError(
+                f"target has row indices of shape {rows.shape}, column indices of shape {classes.shape} and values of shape "
+                f"{values.shape}; expected as many of each"
+            )
+        for axis_name, indices, n in (("row", rows, shape[0]), ("column", classes, shape[1])):
             if indices.size and not (0 <= indices.min() and indices.max() < n):
                 bad = int(indices[np.argmax((indices < 0) | (indices >= n))])
                 raise ValueError(f"target has an entry in {axis_name} {bad}; expected {axis_name}s from 0 to {n - 1}")
-        if not len(target.row) == len(target.col) == len(target.data):
-            raise ValueError(
-                f"target has {len(target.row)} row indices, {len(target.col)} column indices and {len(target.data)} values; "
-                "expected as many of each"
-            )
-        rows, classes = target.row.astype(np.int64), target.col.astype(np.int64)
+        rows, classes = rows.astype(np.int64), classes.astype(np.int64)
         ascending = False
     else:
         rows, classes = np.repeat(np.arange(shape[0]), np.diff(target.indptr)), target.indices.astype(np.int64, copy=False)

@@ -20,10 +20,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    BF16, BLOCK, BLOCK_BYTES, CARRY_AFTER, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, SEGMENT, SHAPES,
-    STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target, class_target, clip, codes, element,
-    exact_add, exact_carry, exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, kernels,
-    most_classes, pairs, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
+    AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CARRY_AFTER, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE,
+    LOGARITHMS, PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
+    binary_target, class_target, clip, codes, derivative, element, exact_add, exact_carry, exact_flush, exact_merge,
+    exact_rounded, exact_sum, exponentials_bytes, focal_derivative, kernels, most_classes, pairs, probabilities,
+    probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
     value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
     xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
 )
@@ -300,7 +301,7 @@ def proba_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, hess, narrow, denominator, stream)
     call.set_clip(eps)
-    call.job.normalized, call.job.logs = normalized, logs
+    call.job.kind = LOGARITHMS if logs else AMOUNTS if normalized else PROBABILITIES
     return call.run(proba_block, n_threads)
 
 

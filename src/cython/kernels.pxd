@@ -93,6 +93,23 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct clip:
         double least
         double most
+    enum probability_kind:
+        PROBABILITIES
+        AMOUNTS
+        LOGARITHMS
+    struct probabilities:
+        probability_kind kind
+        clip clip
+        const double *sum
+    struct derivative:
+        const double *slope
+        const double *scale
+    struct focal_derivative:
+        double gamma
+        const double *slope
+        const double *curvature
+        const double *z
+        const double *scale
     struct codes:
         const int64_t *code
         const double *x
@@ -126,9 +143,9 @@ cdef extern from "dispatch/kernels.h" nogil:
         void (*logit)(const double *, int, pairs *) noexcept nogil
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
     struct softmax_kernels:
-        void (*gradient)(source, sink, const class_target *, const codes *, int, ptrdiff_t, const pairs *, const double *,
-                         const double *) noexcept nogil
-        void (*hessian)(source, sink, int, ptrdiff_t, const pairs *, const double *, const double *) noexcept nogil
+        void (*gradient)(source, sink, const class_target *, const codes *, int, ptrdiff_t, const pairs *,
+                         derivative) noexcept nogil
+        void (*hessian)(source, sink, int, ptrdiff_t, const pairs *, derivative) noexcept nogil
         void (*log_softmax)(source, sink, int, ptrdiff_t, const pairs *) noexcept nogil
     struct cross_entropy_kernels:
         void (*code_loss)(const pairs *, const double *, int, int, double *, double *) noexcept nogil
@@ -136,13 +153,13 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct focal_kernels:
         void (*code_loss)(double, const double *, int, double *, double *, double *) noexcept nogil
         void (*soft_loss)(source, const class_target *, double, int, ptrdiff_t, const pairs *, soft_sums *) noexcept nogil
-        void (*derivatives)(source, sink, sink, const class_target *, double, const double *, int, ptrdiff_t, const pairs *,
-                            const double *, const double *, const double *) noexcept nogil
+        void (*derivatives)(source, sink, sink, const class_target *, int, ptrdiff_t, const pairs *,
+                            focal_derivative) noexcept nogil
     struct probability_kernels:
-        void (*loss)(source, const class_target *, const int64_t *, int, clip, const double *, int, int, ptrdiff_t,
+        void (*loss)(source, const class_target *, const int64_t *, probabilities, int, ptrdiff_t,
                      soft_sums *) noexcept nogil
-        void (*gradient)(source, sink, const class_target *, const int64_t *, int, clip, const double *, int, int, ptrdiff_t,
-                         const double *, const double *) noexcept nogil
+        void (*gradient)(source, sink, const class_target *, const int64_t *, probabilities, int, ptrdiff_t,
+                         derivative) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double, double *, value_range *) noexcept nogil
         void (*clipped_loss)(const double *, const int64_t *, clip, ptrdiff_t, double *) noexcept nogil
     struct binary_kernels:

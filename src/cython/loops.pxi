@@ -29,8 +29,8 @@ cdef struct job:
     double gamma
     double z
     bint entropy                      # add sum t log t
-    bint logs                         # x are log-probabilities
-    bint normalized                   # rows of x are divided by their sums
+    bint logs                         # log-softmax is wanted, not softmax
+    probability_kind kind             # what x are where they are no logits
     double denominator                # of the derivatives, which are written as float64 for float64 x, else as float32
     bint proba                        # binary: x are probabilities
     clip clip                         # of probabilities
@@ -260,6 +260,8 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef soft_sums sums
     cdef double[BLOCK] x_target, rest, plain, z, lse, scale
     cdef codes hot = [t.code, x_target, plain]
+    cdef derivative given = [sums.slope, scale]
+    cdef focal_derivative focal = [j.gamma, sums.slope, sums.curvature, z, scale]
     cdef bint binary = j.n_codes != j.n_classes
     cdef bint one_hot = not j.soft and j.uniform == 0
     cdef bint derivatives = j.grad.data != NULL or j.hess.data != NULL
@@ -316,21 +318,19 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     if j.hess.data != NULL:
         hess.row_stride = fill_rows(&j.hess, first, n, hess_rows)
         if j.gamma == 0 and j.z == 0:
-            KERNELS.softmax.hessian(x, hess, n, j.n_classes, &row_pairs, sums.slope, scale)
+            KERNELS.softmax.hessian(x, hess, n, j.n_classes, &row_pairs, given)
         else:
-            KERNELS.focal.derivatives(x, none, hess, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope,
-                                      sums.curvature, scale)
+            KERNELS.focal.derivatives(x, none, hess, &t.target, n, j.n_classes, &row_pairs, focal)
         finish_derivative(j, n, &hess, sums.loss, undefined, &t)
     if j.grad.data == NULL:
         return
     grad.row_stride = fill_rows(&j.grad, first, n, grad_rows)
     if one_hot:
-        KERNELS.softmax.gradient(x, grad, NULL, &hot, n, j.n_classes, &row_pairs, sums.slope, scale)
+        KERNELS.softmax.gradient(x, grad, NULL, &hot, n, j.n_classes, &row_pairs, given)
     elif j.gamma == 0:
-        KERNELS.softmax.gradient(x, grad, &t.target, NULL, n, j.n_classes, &row_pairs, sums.slope, scale)
+        KERNELS.softmax.gradient(x, grad, &t.target, NULL, n, j.n_classes, &row_pairs, given)
     else:
-        KERNELS.focal.derivatives(x, grad, none, &t.target, j.gamma, z, n, j.n_classes, &row_pairs, sums.slope,
-                                  sums.curvature, scale)
+        KERNELS.focal.derivatives(x, grad, none, &t.target, n, j.n_classes, &row_pairs, focal)
     finish_derivative(j, n, &grad, sums.loss, undefined, &t)
 
 
@@ -379,22 +379,24 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
     cdef double[BLOCK] total, scale
     cdef bint one_hot = not j.soft and j.uniform == 0
     cdef const class_target *target = <const class_target *>NULL if one_hot else &t.target
+    cdef probabilities of
     cdef value_range one_row, all_values = [INFINITY, -INFINITY, False, False]
     cdef bint undefined
     cdef int i
     load_target(j, first, n, one_hot, &t, g)
     KERNELS.probability.range(x, n, j.n_classes, INFINITY, total, &all_values)
-    if not j.logs and (all_values.lowest < 0 or (not j.normalized and all_values.highest > 1)):
+    if j.kind != LOGARITHMS and (all_values.lowest < 0 or (j.kind == PROBABILITIES and all_values.highest > 1)):
         for i in range(n):
             if t.neutral or not t.ignored[i]:
                 one_row = [INFINITY, -INFINITY, False, False]
                 x.rows = &rows[i]
                 KERNELS.probability.range(x, 1, j.n_classes, INFINITY, total, &one_row)
-                if one_row.lowest < 0 or (not j.normalized and one_row.highest > 1):
+                if one_row.lowest < 0 or (j.kind == PROBABILITIES and one_row.highest > 1):
                     g.bad_proba = min(g.bad_proba, first + i)
         x.rows = rows
         KERNELS.probability.range(x, n, j.n_classes, INFINITY, total, &all_values)
-    KERNELS.probability.loss(x, target, t.code, j.logs, j.clip, total, j.normalized, n, j.n_classes, &sums)
+    of.kind, of.clip, of.sum = j.kind, j.clip, total
+    KERNELS.probability.loss(x, target, t.code, of, n, j.n_classes, &sums)
     if not one_hot:
         for i in range(n):
             if sums.lowest[i] < 0:
@@ -404,8 +406,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
         return
     set_scale(j, n, &t, scale)
     grad.row_stride = fill_rows(&j.grad, first, n, grad_rows)
-    KERNELS.probability.gradient(x, grad, target, t.code, j.logs, j.clip, total, j.normalized, n, j.n_classes, sums.slope,
-                                 scale)
+    KERNELS.probability.gradient(x, grad, target, t.code, of, n, j.n_classes, [sums.slope, scale])
     finish_derivative(j, n, &grad, sums.loss, undefined, &t)
 
 
@@ -453,7 +454,7 @@ cdef void softmax_block(const job *j, Py_ssize_t first, int n, gathered *g) noex
     if j.logs:
         KERNELS.softmax.log_softmax(x, out, n, j.n_classes, &row_pairs)
     else:
-        KERNELS.softmax.gradient(x, out, NULL, NULL, n, j.n_classes, &row_pairs, one, one)
+        KERNELS.softmax.gradient(x, out, NULL, NULL, n, j.n_classes, &row_pairs, [one, one])
     for i in range(n):
         if isnan(row_pairs.e[i] + row_pairs.sum[i]):
             fill_row(j, &out, i, NAN)

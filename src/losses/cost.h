@@ -24,9 +24,7 @@ INLINE f64x8 cost_short(f64x8 p, f64x8 p_low)
     return choose_f64(less_f64(zero, p), sub_f64(zero, log_short(p, p_low)), set_f64(INFINITY));
 }
 
-/* What the losses of probabilities have in common: the clipping, of a probability and of its loss. */
-enum proba { PLAIN, NORMALIZED, LOGS };
-
+/* The clipping, of a probability and of its loss. */
 struct limits {
     double least, most, least_cost, most_cost;
 };

@@ -24,6 +24,12 @@ static void code_loss(const struct pairs *pairs, const double *x_target, int nar
     }
 }
 
+/* What is known when a loop over a soft target is compiled. cancels: its weights may be of both signs. */
+struct soft_form {
+    struct target_form target;
+    int cancels;
+};
+
 /* The sums of a soft target: of eight classes of a row in each half, or a row a lane. */
 struct soft_lanes {
     struct double_double loss[2], mass[2];

@@ -48,14 +48,14 @@ static void soft_loss(struct source x, const struct class_target *target, double
     }
 }
 
-static void derivatives(struct source x, struct sink grad, struct sink hess, const struct class_target *target, double gamma,
-                        const double *z, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope,
-                        const double *curvature, const double *scale)
+static void derivatives(struct source x, struct sink grad, struct sink hess, const struct class_target *target, int n_rows,
+                        ptrdiff_t n_classes, const struct pairs *pairs, struct focal_derivative given)
 {
     const f64x8 zero = set_f64(0);
     for (int i = 0; i < n_rows; i++) {
         f64x8 m = set_f64(pairs->m[i]), tail_low, tail = tail_of_row(pairs, i, &tail_low);
-        f64x8 slopes = set_f64(slope[i]), curvatures = set_f64(curvature[i]), scales = set_f64(scale[i]);
+        f64x8 slopes = set_f64(given.slope[i]), curvatures = set_f64(given.curvature[i]),
+              scales = set_f64(given.scale[i]);
         for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
             int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
             double logits[TILE], weights[TILE], results[TILE];
@@ -71,13 +71,13 @@ static void derivatives(struct source x, struct sink grad, struct sink hess, con
                     f64x8 l = class_loss(m, load_part_f64(logits + j, n, 0), tail, tail_low, &rest);
                     struct class_terms of = terms_of(l, rest);
                     f64x8 p = of.p, q = of.q;
-                    struct focal terms = focal_terms(of, gamma);
+                    struct focal terms = focal_terms(of, given.gamma);
                     i64x8 absent = equal_f64(a, zero);
                     f64x8 ab = choose_f64(absent, zero, mul_f64(a, terms.b)),
                           ah = choose_f64(absent, zero, mul_f64(a, terms.h));
                     f64x8 value = fma_f64(slopes, p, sub_f64(zero, ab));
                     if (which) {
-                        f64x8 inner = fma_f64(set_f64(2 * z[i]), p, fnma_f64(curvatures, p, ah));
+                        f64x8 inner = fma_f64(set_f64(2 * given.z[i]), p, fnma_f64(curvatures, p, ah));
                         value = fma_f64(mul_f64(slopes, p), q, fnma_f64(ah, q, mul_f64(p, inner)));
                     }
                     store_part_f64(results + j, n, mul_f64(value, scales));

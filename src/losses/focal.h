@@ -4,6 +4,13 @@
 
 #include "losses/cross_entropy.h"
 
+/* What its derivatives take: as struct derivative, and of each row the curvature, and z, the weight of logsumexp^2, whose
+ * 2 z logsumexp is already in the slope. */
+struct focal_derivative {
+    double gamma;
+    const double *slope, *curvature, *z, *scale;
+};
+
 /* Nothing here can fail. */
 struct focal_kernels {
     /* Row losses into (1 - p)^gamma * loss, with their slope and curvature. */
@@ -14,11 +21,9 @@ struct focal_kernels {
     void (*soft_loss)(struct source x, const struct class_target *target, double gamma, int n_rows, ptrdiff_t n_classes,
                       const struct pairs *pairs, struct soft_sums *sums /* OUT */);
 
-    /* Gradient and diagonal of the Hessian; the rows of either may be NULL. z: the weight of
-     * logsumexp^2, whose 2 z logsumexp is already in the slope. */
-    void (*derivatives)(struct source x, struct sink grad, struct sink hess, const struct class_target *target, double gamma,
-                        const double *z, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope,
-                        const double *curvature, const double *scale);
+    /* Gradient and diagonal of the Hessian; the rows of either may be NULL. */
+    void (*derivatives)(struct source x, struct sink grad, struct sink hess, const struct class_target *target, int n_rows,
+                        ptrdiff_t n_classes, const struct pairs *pairs, struct focal_derivative of);
 };
 
 #endif

@@ -9,6 +9,18 @@
 #define SMALLEST_f64 0x1p-1022
 #define SMALLEST_f32 0x1p-126f
 
+/* What all rows have in common. cancels: the weights may be of both signs; shift and scale: of the gradient. */
+struct proba_terms {
+    struct limits limits;
+    int cancels;
+    const double *divisor, *shift, *scale;
+};
+
+/* Of a row in all lanes, or of a row a lane. */
+struct proba_factors {
+    f64x8 divisor[2], shift[2], scale[2];
+};
+
 /* The sums of a row's lanes, or of a row a lane: of the losses, and of the weights that clipping left alone. */
 struct proba_lanes {
     struct double_double loss[2], unclipped[2];
@@ -21,22 +33,21 @@ struct proba_lanes {
 #include "simd/instantiate.h"
 
 /* Of codes in float64, eight rows at a time; of all other targets in the probabilities' type. */
-static void loss(struct source x, const struct class_target *target, const int64_t *code, int logs, struct clip clip,
-                 const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+static void loss(struct source x, const struct class_target *target, const int64_t *code, struct probabilities of, int n_rows,
+                 ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
     if (target) {
-        struct limits limits = limits_of(clip);
-        enum proba kind = logs ? LOGS : normalized ? NORMALIZED : PLAIN;
-        (x.element == F64 ? proba_loss_f64 : proba_loss_f32)(x, target, kind, &limits, divisor, n_rows, n_classes, sums);
+        struct proba_terms terms = {limits_of(of.clip), target->has_negative, of.sum, NULL, NULL};
+        (x.element == F64 ? proba_loss_f64 : proba_loss_f32)(x, target, of.kind, &terms, n_rows, n_classes, sums);
     } else {
         gather_classes(x, code, n_rows, sums->slope);
         for (int i = 0; i < n_rows; i += 8) {
             int n = at_most_8(n_rows - i);
             f64x8 p = load_part_f64(sums->slope + i, n, 1), result = sub_f64(zero, p);
-            if (!logs) {
-                p = normalized ? div_f64(p, load_part_f64(divisor + i, n, 1)) : p;
-                f64x8 value = min_f64(set_f64(clip.most), max_f64(set_f64(clip.least), p));
+            if (of.kind != LOGARITHMS) {
+                p = of.kind == AMOUNTS ? div_f64(p, load_part_f64(of.sum + i, n, 1)) : p;
+                f64x8 value = min_f64(set_f64(of.clip.most), max_f64(set_f64(of.clip.least), p));
                 result = cost(value, zero);
                 store_part_f64(sums->slope + i, n, choose_f64(equal_f64(p, value), one, zero));
             }
@@ -45,36 +56,33 @@ static void loss(struct source x, const struct class_target *target, const int64
     }
     for (int i = 0; i < n_rows; i += 8) {         /* NaN in the row is NaN */
         int n = at_most_8(n_rows - i);
-        f64x8 total = load_part_f64(divisor + i, n, 0);
+        f64x8 total = load_part_f64(of.sum + i, n, 0);
         store_part_f64(sums->loss + i, n, choose_f64(equal_f64(total, total), load_part_f64(sums->loss + i, n, 0), total));
     }
 }
 
-static void gradient(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
-                     struct clip clip, const double *divisor, int normalized, int n_rows, ptrdiff_t n_classes,
-                     const double *slope, const double *scale)
+static void gradient(struct source x, struct sink out, const struct class_target *target, const int64_t *code,
+                     struct probabilities of, int n_rows, ptrdiff_t n_classes, struct derivative given)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
     double shift[BLOCK], value[BLOCK];
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 common = div_f64(load_part_f64(slope + i, n, 0), load_part_f64(divisor + i, n, 1));
-        store_part_f64(shift + i, n, normalized ? common : zero);
+        f64x8 common = div_f64(load_part_f64(given.slope + i, n, 0), load_part_f64(of.sum + i, n, 1));
+        store_part_f64(shift + i, n, of.kind == AMOUNTS ? common : zero);
     }
     if (target) {
-        struct limits limits = limits_of(clip);
-        enum proba kind = logs ? LOGS : normalized ? NORMALIZED : PLAIN;
-        (x.element == F64 ? proba_gradient_f64 : proba_gradient_f32)(x, out, target, kind, &limits, shift, divisor, n_rows,
-                                                                     n_classes, scale);
+        struct proba_terms terms = {limits_of(of.clip), target->has_negative, of.sum, shift, given.scale};
+        (x.element == F64 ? proba_gradient_f64 : proba_gradient_f32)(x, out, target, of.kind, &terms, n_rows, n_classes);
         return;
     }
     gather_classes(x, code, n_rows, value);
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
-        f64x8 s = load_part_f64(scale + i, n, 0), common = load_part_f64(shift + i, n, 0);
+        f64x8 s = load_part_f64(given.scale + i, n, 0), common = load_part_f64(shift + i, n, 0);
         f64x8 p = load_part_f64(value + i, n, 1), pull = one;
-        if (!logs)
-            pull = choose_f64(equal_f64(load_part_f64(slope + i, n, 0), zero), zero, div_f64(one, p));
+        if (of.kind != LOGARITHMS)
+            pull = choose_f64(equal_f64(load_part_f64(given.slope + i, n, 0), zero), zero, div_f64(one, p));
         i64x8 none = equal_f64(s, zero);          /* a class weight of 0 */
         store_part_f64(value + i, n, choose_f64(none, zero, mul_f64(sub_f64(common, pull), s)));
         store_part_f64(shift + i, n, choose_f64(none, zero, mul_f64(common, s)));

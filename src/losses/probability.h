@@ -3,10 +3,20 @@
 #define XENTC_LOSSES_PROBABILITY_H
 
 #include "losses/cross_entropy.h"
+#include "softmax/softmax.h"
 
 /* Probabilities below `least` count as it, those above `most` as that. */
 struct clip {
     double least, most;
+};
+
+/* What rows of x are: probabilities, amounts that are divided by their sum, or logarithms of probabilities. */
+enum probability_kind { PROBABILITIES, AMOUNTS, LOGARITHMS };
+
+struct probabilities {
+    enum probability_kind kind;
+    struct clip clip;
+    const double *sum;                            /* of each row */
 };
 
 /* The smallest and the largest of all values, a NaN aside; whether some row's sum is not finite, or, with NaN, further from 1
@@ -18,14 +28,13 @@ struct range {
 
 /* Nothing here can fail. */
 struct probability_kernels {
-    /* loss = sum_c a_c v_c with v = -x where `logs`, else -log of x, which is divided by the row's sum where `normalized` and
-     * clipped; NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code.
-     * slope: of what clipping left alone, the sum of a; lowest, of a target, as above. And scale times the derivative. */
-    void (*loss)(struct source x, const struct class_target *target, const int64_t *code, int logs, struct clip clip,
-                 const double *sum, int normalized, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
-    void (*gradient)(struct source x, struct sink out, const struct class_target *target, const int64_t *code, int logs,
-                     struct clip clip, const double *sum, int normalized, int n_rows, ptrdiff_t n_classes,
-                     const double *slope, const double *scale);
+    /* loss = sum_c a_c v_c with v = -x of logarithms, else -log of x, which of amounts is divided by the row's sum, and clipped;
+     * NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code. slope: of what clipping left
+     * alone, the sum of a; lowest, of a target, as above. And the derivative. */
+    void (*loss)(struct source x, const struct class_target *target, const int64_t *code, struct probabilities of, int n_rows,
+                 ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
+    void (*gradient)(struct source x, struct sink out, const struct class_target *target, const int64_t *code,
+                     struct probabilities of, int n_rows, ptrdiff_t n_classes, struct derivative given);
 
     /* The sum of each row, and into `range` what there is to say about all. */
     void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum /* OUT */,

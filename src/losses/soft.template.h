@@ -33,29 +33,29 @@ static void TYPED(soft_rows_in_lanes)(struct source group, const struct class_ta
     }
 }
 
-INLINE void TYPED(add_soft_vector)(const REAL *x, const struct row_target *target, ptrdiff_t j, int n, f64x8 m, int single,
-                                   int plain, int cancels, struct soft_lanes *lanes, int half)
+INLINE void TYPED(add_soft_vector)(const REAL *x, const struct row_target *target, ptrdiff_t j, int n, f64x8 m,
+                                   struct soft_form form, struct soft_lanes *lanes, int half)
 {
-    f64x8 given, a = weights_of(target, j, n, single, plain, &given);
+    f64x8 given, a = weights_of(target, j, n, form.target.single, form.target.plain, &given);
     lanes->lowest[half] = min_f64(given, lanes->lowest[half]);
-    add_soft_terms(lanes, half, a, m, load_as_f64(x, j, TYPED(ELEMENT) == F32, n), TYPED(ELEMENT) == F64, cancels);
+    add_soft_terms(lanes, half, a, m, load_as_f64(x, j, TYPED(ELEMENT) == F32, n), TYPED(ELEMENT) == F64, form.cancels);
 }
 
 /* n classes of one row, the first of them in lane 0. */
-INLINE void TYPED(add_soft_part)(const REAL *x, const struct row_target *target, ptrdiff_t n, f64x8 m, int single, int plain,
-                                 int cancels, struct soft_lanes *lanes)
+INLINE void TYPED(add_soft_part)(const REAL *x, const struct row_target *target, ptrdiff_t n, f64x8 m, struct soft_form form,
+                                 struct soft_lanes *lanes)
 {
     struct soft_lanes local = *lanes;
     ptrdiff_t j = 0;
     for (; j + 16 <= n; j += 16) {
-        __builtin_prefetch((const char *)target->t + j * (single ? 4 : 8) + AHEAD);
-        TYPED(add_soft_vector)(x, target, j, 8, m, single, plain, cancels, &local, 0);
-        TYPED(add_soft_vector)(x, target, j + 8, 8, m, single, plain, cancels, &local, 1);
+        __builtin_prefetch((const char *)target->t + j * (form.target.single ? 4 : 8) + AHEAD);
+        TYPED(add_soft_vector)(x, target, j, 8, m, form, &local, 0);
+        TYPED(add_soft_vector)(x, target, j + 8, 8, m, form, &local, 1);
     }
     if (j < n)
-        TYPED(add_soft_vector)(x, target, j, at_most_8((int)(n - j)), m, single, plain, cancels, &local, 0);
+        TYPED(add_soft_vector)(x, target, j, at_most_8((int)(n - j)), m, form, &local, 0);
     if (j + 8 < n)
-        TYPED(add_soft_vector)(x, target, j + 8, (int)(n - j - 8), m, single, plain, cancels, &local, 1);
+        TYPED(add_soft_vector)(x, target, j + 8, (int)(n - j - 8), m, form, &local, 1);
     *lanes = local;
 }
 
@@ -73,11 +73,11 @@ static void TYPED(add_soft_row)(struct source x, const struct class_target *targ
         const REAL *logits = TYPED(contiguous)(x, i, first, n, x_copy);
         struct row_target part = dense ? part_of_target(target, i, first, n, t_copy) : class_weights_of(target, first);
         if (part.plain && part.single == SINGLE)
-            TYPED(add_soft_part)(logits, &part, n, m, SINGLE, 1, 0, lanes);
+            TYPED(add_soft_part)(logits, &part, n, m, (struct soft_form){{SINGLE, 1}, 0}, lanes);
         else if (TYPED(ELEMENT) == F64 && target->has_negative)
-            TYPED(add_soft_part)(logits, &part, n, m, part.single, 0, 1, lanes);
+            TYPED(add_soft_part)(logits, &part, n, m, (struct soft_form){{part.single, 0}, 1}, lanes);
         else
-            TYPED(add_soft_part)(logits, &part, n, m, part.single, 0, 0, lanes);
+            TYPED(add_soft_part)(logits, &part, n, m, (struct soft_form){{part.single, 0}, 0}, lanes);
     }
 }
 

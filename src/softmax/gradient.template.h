@@ -27,18 +27,19 @@ INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, 
 }
 
 /* scale times the weights of n <= LANES classes from j. */
-INLINE VECTOR TYPED(pull_of)(const struct row_target *target, ptrdiff_t j, int n, int single, int plain, double scale)
+INLINE VECTOR TYPED(pull_of)(const struct row_target *target, ptrdiff_t j, int n, struct target_form form, double scale)
 {
     double pull[LANES] = {0};
     f64x8 given;
     for (int h = 0; h < n; h += 8)
-        store_f64(pull + h, mul_f64(weights_of(target, j + h, at_most_8(n - h), single, plain, &given), set_f64(scale)));
+        store_f64(pull + h,
+                  mul_f64(weights_of(target, j + h, at_most_8(n - h), form.single, form.plain, &given), set_f64(scale)));
     return TYPED(narrow)(pull);
 }
 
 /* n classes of one row; the target, where not NULL, is subtracted. */
 INLINE void TYPED(gradient_part)(const REAL *row, ptrdiff_t n, const struct TYPED(lane_factors) *factors,
-                                 const struct row_target *target, int single, int plain, double scale, int stream,
+                                 const struct row_target *target, struct target_form form, double scale, int stream,
                                  REAL *result)
 {
     for (ptrdiff_t j = 0; j < n;) {
@@ -46,29 +47,38 @@ INLINE void TYPED(gradient_part)(const REAL *row, ptrdiff_t n, const struct TYPE
         VECTOR x = part == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, part, 0),
                value = TYPED(scaled_softmax)(x, factors);
         if (target && part == LANES)
-            value = TYPED(sub)(value, TYPED(pull_of)(target, j, LANES, single, plain, scale));
+            value = TYPED(sub)(value, TYPED(pull_of)(target, j, LANES, form, scale));
         else if (target)
-            value = TYPED(sub)(value, TYPED(pull_of)(target, j, part, single, plain, scale));
+            value = TYPED(sub)(value, TYPED(pull_of)(target, j, part, form, scale));
         TYPED(put)(result + j, part, value, stream);
         j += part;
     }
 }
 
+/* What the rows of a gradient have in common. */
+struct TYPED(gradient_terms) {
+    const struct class_target *target;
+    const struct codes *codes;
+    const struct pairs *pairs;
+    struct derivative given;
+    struct TYPED(softmax_factors) factors;
+};
+
 /* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
  * is not, its probability is at most 1/2, and nothing cancels. */
-static void TYPED(entries_of_codes)(const struct codes *codes, int first, int n_rows, const struct pairs *pairs,
-                                    const struct TYPED(softmax_factors) *softmax_factors, const double *slope,
-                                    const double *scale, double *entries)
+static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int first, int n_rows, double *entries)
 {
+    const struct codes *codes = of->codes;
+    const struct pairs *pairs = of->pairs;
     for (; first < n_rows; first += LANES) {
         int all = n_rows - first < LANES ? n_rows - first : LANES;
-        struct TYPED(lane_factors) factors = TYPED(factors_of_rows)(softmax_factors, first);
+        struct TYPED(lane_factors) factors = TYPED(factors_of_rows)(&of->factors, first);
         VECTOR of_target = TYPED(scaled_softmax)(TYPED(narrow)(codes->x + first), &factors);
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
-            f64x8 inverse = load_part_f64(softmax_factors->inverse + i, n, 0);
-            f64x8 scales = load_part_f64(scale + i, n, 0), own = load_part_f64(codes->slope + i, n, 0);
-            f64x8 more = sub_f64(load_part_f64(slope + i, n, 0), own);
+            f64x8 inverse = load_part_f64(of->factors.inverse + i, n, 0);
+            f64x8 scales = load_part_f64(of->given.scale + i, n, 0), own = load_part_f64(codes->slope + i, n, 0);
+            f64x8 more = sub_f64(load_part_f64(of->given.slope + i, n, 0), own);
             f64x8 of_e = mul_f64(more, mul_f64(load_part_f64(pairs->e + i, n, 1), inverse));
             f64x8 of_largest = fnma_f64(own, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), of_e);
             f64x8 of_other = fnma_f64(own, scales, WIDEN(of_target, h));
@@ -109,7 +119,7 @@ static void TYPED(gradient_across)(struct source x, struct sink out, int n_group
 
 /* Of two classes, whose probabilities are e and the sum over the total: no exponential is needed again. */
 static void TYPED(gradient_two)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
-                                int n_rows, const struct pairs *pairs, const double *slope, const double *scale)
+                                int n_rows, const struct pairs *pairs, struct derivative given)
 {
     for (int first = 0; first < n_rows; first += LANES) {
         struct source group = x;
@@ -126,9 +136,10 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
             f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
-            f64x8 m = load_part_f64(pairs->m + i, n, 0), slopes = load_part_f64(slope + i, n, 0);
+            f64x8 m = load_part_f64(pairs->m + i, n, 0), slopes = load_part_f64(given.slope + i, n, 0);
             f64x8 of_m = mul_f64(load_part_f64(pairs->e + i, n, 0), inverse);
-            f64x8 of_other = mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), scales = load_part_f64(scale + i, n, 0);
+            f64x8 of_other = mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse),
+                  scales = load_part_f64(given.scale + i, n, 0);
             i64x8 is_first = equal_f64(m, WIDEN(TYPED(load)(tile), h));
             f64x8 p[2] = {choose_f64(is_first, of_m, of_other), choose_f64(is_first, of_other, of_m)};
             for (int c = 0; c < 2; c++) {
@@ -165,33 +176,33 @@ struct TYPED(segments_of_gradient) {
     struct segments segments;
     struct source x;
     struct sink out;
-    const struct class_target *target;
-    const struct codes *codes;
+    const struct TYPED(gradient_terms) *terms;
     int n_across, first_row, n_rows;
-    const double *scale, *entries;
-    const struct TYPED(softmax_factors) *softmax_factors;
+    const double *entries;
 };
 
 static void TYPED(gradient_segment)(void *context, int s, char *scratch)
 {
-    const struct TYPED(segments_of_gradient) *of = context;
+    const struct TYPED(segments_of_gradient) *segment = context;
+    const struct TYPED(gradient_terms) *of = segment->terms;
     (void)scratch;
-    struct source x = of->x;
-    struct sink out = of->out;
-    ptrdiff_t begin = s * of->segments.length, end = begin + segment_size(&of->segments, s);
+    struct source x = segment->x;
+    struct sink out = segment->out;
+    ptrdiff_t begin = s * segment->segments.length, end = begin + segment_size(&segment->segments, s);
     int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), whole = in_place && TYPED(direct)(x);
     int stream = in_place && out.stream;
+    const struct target_form no_target = {0, 0}, direct = {TYPED(ELEMENT) == F32, 1};
     const ptrdiff_t tile = whole && of->target && is_direct(of->target) ? end - begin : TILE;
-    if (of->n_across)
-        TYPED(gradient_across)(x, out, of->n_across / LANES, begin, end, of->softmax_factors, of->codes, of->entries);
-    for (int i = of->first_row; i < of->n_rows; i++) {
-        struct TYPED(lane_factors) factors = TYPED(factors_of_row)(of->softmax_factors, i);
+    if (segment->n_across)
+        TYPED(gradient_across)(x, out, segment->n_across / LANES, begin, end, &of->factors, of->codes, segment->entries);
+    for (int i = segment->first_row; i < segment->n_rows; i++) {
+        struct TYPED(lane_factors) factors = TYPED(factors_of_row)(&of->factors, i);
         const REAL *logits = (const REAL *)(const void *)(x.rows[i] + begin * x.class_stride);
         REAL *results = (REAL *)(void *)(out.rows[i] + begin * out.class_stride);
         if (whole && !of->target && out.stream)
-            TYPED(gradient_part)(logits, end - begin, &factors, NULL, 0, 0, 0, 1, results);
+            TYPED(gradient_part)(logits, end - begin, &factors, NULL, no_target, 0, 1, results);
         else if (whole && !of->target)
-            TYPED(gradient_part)(logits, end - begin, &factors, NULL, 0, 0, 0, 0, results);
+            TYPED(gradient_part)(logits, end - begin, &factors, NULL, no_target, 0, 0, results);
         else
             for (ptrdiff_t first = begin; first < end; first += tile) {
                 ptrdiff_t n = end - first < tile ? end - first : tile;
@@ -203,11 +214,12 @@ static void TYPED(gradient_segment)(void *context, int s, char *scratch)
                 if (of->target)
                     part = part_of_target(of->target, i, first, n, t_copy);
                 if (!of->target)
-                    TYPED(gradient_part)(row, n, &factors, NULL, 0, 0, 0, 0, result);
+                    TYPED(gradient_part)(row, n, &factors, NULL, no_target, 0, 0, result);
                 else if (part.plain && part.single == (TYPED(ELEMENT) == F32))
-                    TYPED(gradient_part)(row, n, &factors, &part, TYPED(ELEMENT) == F32, 1, of->scale[i], stream, result);
+                    TYPED(gradient_part)(row, n, &factors, &part, direct, of->given.scale[i], stream, result);
                 else
-                    TYPED(gradient_part)(row, n, &factors, &part, part.single, 0, of->scale[i], stream, result);
+                    TYPED(gradient_part)(row, n, &factors, &part, (struct target_form){part.single, 0}, of->given.scale[i],
+                                         stream, result);
                 if (!in_place)
                     TYPED(write)(out.rows[i] + first * out.class_stride, out.class_stride, out.element, n, out_copy);
             }
@@ -215,17 +227,19 @@ static void TYPED(gradient_segment)(void *context, int s, char *scratch)
 }
 
 /* The rows from `first`, which LANES divides. */
-static void TYPED(gradient_rows)(struct source x, struct sink out, const struct class_target *target,
-                                 const struct codes *codes, int first, int n_rows, ptrdiff_t n_classes,
-                                 const struct pairs *pairs, const struct TYPED(softmax_factors) *softmax_factors,
-                                 const double *slope, const double *scale)
+static void TYPED(gradient_rows)(struct source x, struct sink out, const struct TYPED(gradient_terms) *of, int first,
+                                 int n_rows, ptrdiff_t n_classes)
 {
+    const struct class_target *target = of->target;
+    const struct codes *codes = of->codes;
+    const struct pairs *pairs = of->pairs;
+    const struct TYPED(softmax_factors) *factors = &of->factors;
     int i = first, n_across = 0;
     double *weights = NULL, lowest[LANES], entries[BLOCK];
     if (target && TYPED(rows_in_lanes)(n_classes))
         weights = take(&x.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
     if (codes)
-        TYPED(entries_of_codes)(codes, first, n_rows, pairs, softmax_factors, slope, scale, entries);
+        TYPED(entries_of_codes)(of, first, n_rows, entries);
     if (TYPED(goes_across)(x, out, target, n_classes))
         i = n_across = n_rows / LANES * LANES;
     else if (TYPED(caches_exponentials)(pairs, n_classes) && TYPED(is_direct_sink)(out))
@@ -234,18 +248,18 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
             struct sink group_out = out;
             group.rows += i;
             group_out.rows += i;
-            struct TYPED(lane_factors) factors = TYPED(factors_of_rows)(softmax_factors, i);
+            struct TYPED(lane_factors) lane_factors = TYPED(factors_of_rows)(factors, i);
             int is_cached =
-                pairs->is_cached[i / 8] && softmax_factors->plain[i / 8] && softmax_factors->plain[i / 8 + LANES / 8 - 1];
+                pairs->is_cached[i / 8] && factors->plain[i / 8] && factors->plain[i / 8 + LANES / 8 - 1];
             const REAL *exponentials = (const REAL *)(const void *)pairs->cached_exp + i * n_classes;
             if (target)
                 TYPED(weights_of_rows_in_lanes)(target, i, LANES, n_classes, weights, lowest, x.scratch);
-            TYPED(gradient_rows_in_lanes)(group, group_out, n_classes, is_cached ? exponentials : NULL, &factors, weights,
-                                          scale + i);
+            TYPED(gradient_rows_in_lanes)(group, group_out, n_classes, is_cached ? exponentials : NULL, &lane_factors,
+                                          weights, of->given.scale + i);
         }
-    struct TYPED(segments_of_gradient) of = {{0}, x, out, target, codes, n_across, i, n_rows, scale, entries, softmax_factors};
+    struct TYPED(segments_of_gradient) segment = {{0}, x, out, of, n_across, i, n_rows, entries};
     if (n_across || i < n_rows)
-        run_segments(x.pool, TYPED(gradient_segment), &of.segments, n_classes, x.scratch);
+        run_segments(x.pool, TYPED(gradient_segment), &segment.segments, n_classes, x.scratch);
     for (i = first + n_across; codes && i < n_rows; i++) {
         char *place = out.rows[i] + codes->code[i] * out.class_stride;
         REAL entry = (REAL)entries[i];
@@ -257,20 +271,23 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
 }
 
 static void TYPED(gradient)(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
-                            int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope,
-                            const double *scale)
+                            int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, struct derivative given)
 {
     const ptrdiff_t bytes = n_classes * (ptrdiff_t)sizeof(REAL);
-    struct TYPED(softmax_factors) softmax_factors;
+    struct TYPED(gradient_terms) of;
     if (n_classes == 2) {
-        TYPED(gradient_two)(x, out, target, codes, n_rows, pairs, slope, scale);
+        TYPED(gradient_two)(x, out, target, codes, n_rows, pairs, given);
         return;
     }
-    TYPED(set_softmax_factors)(pairs, n_rows, slope, scale, &softmax_factors);
+    of.target = target;
+    of.codes = codes;
+    of.pairs = pairs;
+    of.given = given;
+    TYPED(set_softmax_factors)(pairs, n_rows, given, &of.factors);
     /* Short rows are made in a stage, some at a time, where they are to go past the caches or are not written as they are. */
     int stream = out.stream && out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT) && out.row_stride == bytes;
     if (n_classes > most_classes(STAGED, sizeof(REAL)) || (TYPED(is_direct_sink)(out) && !stream)) {
-        TYPED(gradient_rows)(x, out, target, codes, 0, n_rows, n_classes, pairs, &softmax_factors, slope, scale);
+        TYPED(gradient_rows)(x, out, &of, 0, n_rows, n_classes);
         return;
     }
     char *rows[BLOCK];
@@ -281,7 +298,7 @@ static void TYPED(gradient)(struct source x, struct sink out, const struct class
         int stop = n_rows - first < most ? n_rows : first + most;
         for (int i = first; i < stop; i++)
             rows[i] = (char *)stage + (i - first) * bytes;
-        TYPED(gradient_rows)(x, staged, target, codes, first, stop, n_classes, pairs, &softmax_factors, slope, scale);
+        TYPED(gradient_rows)(x, staged, &of, first, stop, n_classes);
         if (stream)
             TYPED(stream_all)((REAL *)(void *)out.rows[first], stage, (stop - first) * n_classes);
         else if (out.row_stride && out.row_stride == n_classes * out.class_stride)

@@ -17,7 +17,7 @@ INLINE VECTOR TYPED(curvature)(VECTOR x, const struct TYPED(bend) *of)
 }
 
 static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
-                           const double *slope, const double *scale)
+                           struct derivative of)
 {
     struct TYPED(softmax_factors) softmax_factors, plain;
     double of_largest[BLOCK], ones[BLOCK];
@@ -31,7 +31,7 @@ static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff
         f64x8 missing = fnma_f64(inverse, low, fnma_f64(inverse, total, set_f64(1)));
         f64x8 rest = fma_f64(product, add_f64(missing, missing), fma_f64(p, q, sub_f64(zero, product)));
         rest = fma_f64(p, q_low, fma_f64(p_low, q, rest));
-        f64x8 factor = mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0));
+        f64x8 factor = mul_f64(load_part_f64(of.slope + i, n, 0), load_part_f64(of.scale + i, n, 0));
         store_part_f64(of_largest + i, n, mul_f64(add_f64(product, rest), factor));
         store_part_f64(ones + i, n, set_f64(1));
     }
@@ -41,25 +41,25 @@ static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff
                 write_element(out.rows[i] + c * out.class_stride, out.element, (REAL)of_largest[i]);
         return;
     }
-    TYPED(set_softmax_factors)(pairs, n_rows, slope, scale, &softmax_factors);
-    TYPED(set_softmax_factors)(pairs, n_rows, ones, ones, &plain);
+    TYPED(set_softmax_factors)(pairs, n_rows, of, &softmax_factors);
+    TYPED(set_softmax_factors)(pairs, n_rows, (struct derivative){ones, ones}, &plain);
     int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
     for (; TYPED(rows_in_lanes)(n_classes) && TYPED(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
         struct source group = x;
         struct sink group_out = out;
-        struct TYPED(bend) of = {TYPED(factors_of_rows)(&softmax_factors, i), TYPED(factors_of_rows)(&plain, i),
+        struct TYPED(bend) bend = {TYPED(factors_of_rows)(&softmax_factors, i), TYPED(factors_of_rows)(&plain, i),
                                  TYPED(narrow)(pairs->m + i), TYPED(narrow)(of_largest + i)};
         REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
         group.rows += i;
         group_out.rows += i;
         TYPED(pack_tile)(group, n_classes, tile);
         for (ptrdiff_t j = 0; j < n_classes; j++)
-            TYPED(store)(tile + j * LANES, TYPED(curvature)(TYPED(load)(tile + j * LANES), &of));
+            TYPED(store)(tile + j * LANES, TYPED(curvature)(TYPED(load)(tile + j * LANES), &bend));
         TYPED(unpack_tile)(tile, group_out, n_classes);
     }
     const ptrdiff_t tile = in_place && TYPED(direct)(x) ? n_classes : TILE;
     for (; i < n_rows; i++) {
-        struct TYPED(bend) of = {TYPED(factors_of_row)(&softmax_factors, i), TYPED(factors_of_row)(&plain, i),
+        struct TYPED(bend) bend = {TYPED(factors_of_row)(&softmax_factors, i), TYPED(factors_of_row)(&plain, i),
                                  TYPED(set)((REAL)pairs->m[i]), TYPED(set)((REAL)of_largest[i])};
         for (ptrdiff_t first = 0; first < n_classes; first += tile) {
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile, j = 0;
@@ -67,9 +67,10 @@ static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff
             const REAL *row = TYPED(contiguous)(x, i, first, n, x_copy);
             REAL *result = in_place ? (REAL *)(void *)(out.rows[i] + first * out.class_stride) : out_copy;
             for (; j + LANES <= n; j += LANES)
-                TYPED(store)(result + j, TYPED(curvature)(TYPED(load)(row + j), &of));
+                TYPED(store)(result + j, TYPED(curvature)(TYPED(load)(row + j), &bend));
             if (j < n)
-                TYPED(store_part)(result + j, (int)(n - j), TYPED(curvature)(TYPED(load_part)(row + j, (int)(n - j), 0), &of));
+                TYPED(store_part)(result + j, (int)(n - j),
+                                  TYPED(curvature)(TYPED(load_part)(row + j, (int)(n - j), 0), &bend));
             if (!in_place)
                 TYPED(write)(out.rows[i] + first * out.class_stride, out.class_stride, out.element, n, out_copy);
         }

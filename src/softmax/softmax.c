@@ -13,15 +13,15 @@
 #include "simd/instantiate.h"
 
 static void gradient(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
-                     int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, const double *slope, const double *scale)
+                     int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, struct derivative of)
 {
-    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, slope, scale);
+    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, of);
 }
 
 static void hessian(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
-                    const double *slope, const double *scale)
+                    struct derivative of)
 {
-    (x.element == F64 ? hessian_f64 : hessian_f32)(x, out, n_rows, n_classes, pairs, slope, scale);
+    (x.element == F64 ? hessian_f64 : hessian_f32)(x, out, n_rows, n_classes, pairs, of);
 }
 
 static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)

@@ -4,6 +4,7 @@
 
 #include "softmax/pairs.h"
 #include "softmax/scaling.h"
+#include "softmax/softmax.h"
 #include "targets/target.h"
 
 #define TEMPLATE "softmax/softmax_factors.template.h"

@@ -11,7 +11,7 @@ struct TYPED(softmax_factors) {
     char plain[BLOCK / 8];
 };
 
-INLINE void TYPED(set_softmax_factors)(const struct pairs *pairs, int n_rows, const double *slope, const double *scale,
+INLINE void TYPED(set_softmax_factors)(const struct pairs *pairs, int n_rows, struct derivative of,
                                        struct TYPED(softmax_factors) *softmax_factors)
 {
     const f64x8 zero = set_f64(0), near_index = set_f64(TYPED(EXPONENT_BIAS) + TYPED(MIDDLE));
@@ -19,7 +19,7 @@ INLINE void TYPED(set_softmax_factors)(const struct pairs *pairs, int n_rows, co
         int n = at_most_8(n_rows - i);
         f64x8 m = load_part_f64(pairs->m + i, n, 0), low, total = total_of(pairs, i, n, &low);
         f64x8 inverse = inverse_of(total, low), c = zero, index = near_index;
-        f64x8 weight = mul_f64(load_part_f64(slope + i, n, 0), load_part_f64(scale + i, n, 0));
+        f64x8 weight = mul_f64(load_part_f64(of.slope + i, n, 0), load_part_f64(of.scale + i, n, 0));
         f64x8 fraction = mul_f64(weight, inverse), size = abs_f64(fraction);
         /* A product of an exponential that was lost must be nothing, and the fraction a normal number. */
         i64x8 usual = less_f64(size, set_f64(TYPED(MOST_FRACTION))), far = less_f64(set_f64(TYPED(NEAR)), abs_f64(m));

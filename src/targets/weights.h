@@ -39,6 +39,11 @@ struct row_target {
     const double *class_weight;                   /* NULL: all are alike */
 };
 
+/* What is known of a target's form when a loop is compiled: t is float32, else float64; the weights are t. */
+struct target_form {
+    int single, plain;
+};
+
 /* The weights a of n <= 8 classes from j, 0 in the lanes beyond; given: what they are without class weights and smoothing. */
 INLINE f64x8 weights_of(const struct row_target *target, ptrdiff_t j, int n, int single, int plain, f64x8 *given)
 {
