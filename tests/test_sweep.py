@@ -39,6 +39,7 @@ DERIVATIVES = [2, 1, 0, 1, 2, 0, 2, 1, 2, 0, 1]
 CODES = [np.dtype(kind) for kind in ("i8", "u1", "i4", "u4", "i2", "i1", "u2")]
 SIGNS = [1, 1, -1]  # of weights
 
+# Beyond 2^20: only codes of sixteen rows side by side have a limit, 2^24 classes, and take a gigabyte.
 BOUNDARIES = sorted({b for itemsize in (8, 4) for b in _core.kernel_shapes(itemsize)["classes"] if b <= 1 << 20})
 AROUND = [384, 512, 768, 1024, 4096, 2 * 16384, *BOUNDARIES]
 CLASSES = sorted({*range(1, 271), *(b + d for b in AROUND for d in (-1, 0, 1) if b + d)})
