@@ -36,9 +36,9 @@ struct soft_lanes {
     f64x8 lowest[2];
 };
 
-/* sum_c a_c (m - x_c + tail) = sum_c a_c (m - x_c) + tail * sum_c a_c with tail = log1p(r): one pass over logits and target, and
- * no term has another sign than its a. Those with a = 0 are left out, even if m - x is infinite. An infinite or undefined sum
- * has any low part. */
+/* sum_c a_c (m - x_c + tail) = sum_c a_c (m - x_c) + tail * sum_c a_c with tail = log1p(r): one pass over logits and target,
+ * and no term has another sign than its a. Those with a = 0 are left out, even if m - x is infinite. An infinite or undefined
+ * sum has any low part. */
 INLINE void add_soft_terms(struct soft_lanes *lanes, int half, f64x8 a, f64x8 m, f64x8 x, int wide, int cancels)
 {
     struct double_double *loss = &lanes->loss[half], *mass = &lanes->mass[half];

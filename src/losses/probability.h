@@ -28,9 +28,9 @@ struct range {
 
 /* Nothing here can fail. */
 struct probability_kernels {
-    /* loss = sum_c a_c v_c with v = -x of logarithms, else -log of x, which of amounts is divided by the row's sum, and clipped;
-     * NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code. slope: of what clipping left
-     * alone, the sum of a; lowest, of a target, as above. And the derivative. */
+    /* loss = sum_c a_c v_c with v = -x of logarithms, else -log of x, which of amounts is divided by the row's sum, and
+     * clipped; NaN where the sum is. a is that of the target, or where it is NULL 1 at the class of the code. slope: of what
+     * clipping left alone, the sum of a; lowest, of a target, as above. And the derivative. */
     void (*loss)(struct source x, const struct class_target *target, const int64_t *code, struct probabilities of, int n_rows,
                  ptrdiff_t n_classes, struct soft_sums *sums /* OUT */);
     void (*gradient)(struct source x, struct sink out, const struct class_target *target, const int64_t *code,

@@ -1,7 +1,7 @@
 /* C layer: the loss of soft targets without a focal factor, for one element type of logits.
  *
- * Of many classes, class c goes to lane c % 16; of few, lanes are rows. float64 sums have low parts; for float32 plain ones are
- * wide enough.
+ * Of many classes, class c goes to lane c % 16; of few, lanes are rows. float64 sums have low parts; for float32 plain ones
+ * are wide enough.
  */
 #ifndef TYPE
 #error "instantiated by simd/instantiate.h"

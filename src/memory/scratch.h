@@ -1,7 +1,6 @@
-/* C layer: memory for what a kernel makes and needs no longer when it returns. Each thread has scratch_bytes of it while a call
- * lasts; a function takes pieces from its front and hands on the rest, so that returning gives them back. A thread's stack need
- * not hold more than a few vectors a row.
- */
+/* C layer: memory for what a kernel makes and needs no longer when it returns. Each thread has scratch_bytes of it while a
+ * call lasts; a function takes pieces from its front and hands on the rest, so that returning gives them back. A thread's
+ * stack need not hold more than a few vectors a row. */
 #ifndef XENTC_MEMORY_SCRATCH_H
 #define XENTC_MEMORY_SCRATCH_H
 

@@ -1,6 +1,6 @@
-/* C layer: the sizes at which kernels change their shape. The tests read them here (_core.kernel_shapes): each is tried on both
- * sides, so a new one is covered the day it is added. A kernel asks for class counts by name: most_classes(PAIRS, sizeof(C)).
- */
+/* C layer: the sizes at which kernels change their shape. The tests read them here (_core.kernel_shapes): each is tried on
+ * both sides, so a new one is covered the day it is added. A kernel asks for class counts by name: most_classes(PAIRS,
+ * sizeof(C)). */
 #ifndef XENTC_MEMORY_SHAPES_H
 #define XENTC_MEMORY_SHAPES_H
 

@@ -10,9 +10,9 @@ void xentc_runtime_start(void);
 /* In a forked child, where OpenMP's threads are gone and its next parallel region would wait for them for ever. */
 int xentc_forked(void);
 
-/* Before a thread's work: sets the floating-point control word to its default (nearest, no flushing of subnormals), for another
- * library may have changed it, and other threads inherit it. Returns the old one, which is put back after the work; then also
- * what was stored past the caches is there for other threads. */
+/* Before a thread's work: sets the floating-point control word to its default (nearest, no flushing of subnormals), for
+ * another library may have changed it, and other threads inherit it. Returns the old one, which is put back after the work;
+ * then also what was stored past the caches is there for other threads. */
 uint64_t xentc_enter_kernels(void);
 void xentc_leave_kernels(uint64_t control);
 

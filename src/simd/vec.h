@@ -47,7 +47,8 @@ typedef struct { f32_register r[REGISTERS]; } f32x16;
 typedef struct { i64_register r[REGISTERS]; } i64x8;   /* a mask where it is the result of a comparison: 0 or -1 */
 typedef struct { i32_register r[REGISTERS]; } i32x16;
 
-/* fma, and fnma = c - a b, round once everywhere. max and min are x86's: (a > b ? a : b) and (a < b ? a : b), so that a NaN in b is kept. */
+/* fma, and fnma = c - a b, round once everywhere. max and min are x86's: (a > b ? a : b) and (a < b ? a : b), so that a NaN in
+ * b is kept. */
 #if WIDTH == 64
 #define FMA_f64(a, b, c) (f64_register)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
 #define FMA_f32(a, b, c) (f32_register)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))

@@ -109,8 +109,8 @@ INLINE f64x8 expm1_f64(f64x8 x)
 
 /* log(2^k w / e) as high + low from w - e and w + e, each with a low part, for w / e in [0.66, 1.51].
  *
- * y = 2 (w - e) / (w + e) with its low part, from one division; log = k ln2 + 2 atanh(y / 2), and 2 atanh(y / 2) = y + y t P(t)
- * with t = y^2 and a minimax P (error 2^-61.1 of y). Error of high + low: 0.1 u; rounded to one float64: 1.1 u.
+ * y = 2 (w - e) / (w + e) with its low part, from one division; log = k ln2 + 2 atanh(y / 2), and 2 atanh(y / 2) = y + y t
+ * P(t) with t = y^2 and a minimax P (error 2^-61.1 of y). Error of high + low: 0.1 u; rounded to one float64: 1.1 u.
  */
 static const double LOG_f64[8] = {0x1.555555555554fp-4, 0x1.999999999c225p-7, 0x1.24924921da9fcp-9, 0x1.c71c7497ff3acp-12,
                                   0x1.745c48fb927e5p-14, 0x1.3b35fc9cede24p-16, 0x1.0dc7bb66053f6p-18, 0x1.1b9b3d7465e04p-20};

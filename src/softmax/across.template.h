@@ -22,8 +22,8 @@ INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdif
 }
 
 /* Groups of LANES rows of many classes, where neighbouring rows and not the classes lie side by side: lanes are rows, and
- * states[l] has the lane l that a row of classes would have, so that every sum is the same. A class is read of all rows at once,
- * for each may be on another page of memory; the states stay in the first-level cache. */
+ * states[l] has the lane l that a row of classes would have, so that every sum is the same. A class is read of all rows at
+ * once, for each may be on another page of memory; the states stay in the first-level cache. */
 INLINE void TYPED(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdiff_t n_classes,
                               const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) (*states)[BLOCK / LANES])
 {

@@ -3,8 +3,8 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials, or NULL;
- * weights, where not NULL: as of weights_of_rows_in_lanes. */
+/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials,
+ * or NULL; weights, where not NULL: as of weights_of_rows_in_lanes. */
 INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, const REAL *cached_exp,
                                           const struct TYPED(lane_factors) *factors, const double *weights,
                                           const double *scale)
@@ -64,8 +64,8 @@ struct TYPED(gradient_terms) {
     struct TYPED(softmax_factors) factors;
 };
 
-/* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where it
- * is not, its probability is at most 1/2, and nothing cancels. */
+/* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where
+ * it is not, its probability is at most 1/2, and nothing cancels. */
 static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int first, int n_rows, double *entries)
 {
     const struct codes *codes = of->codes;
@@ -88,8 +88,8 @@ static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int 
     }
 }
 
-/* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time, with
- * its entries, where there are codes. Not past the caches: parts of many lines would be. */
+/* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time,
+ * with its entries, where there are codes. Not past the caches: parts of many lines would be. */
 static void TYPED(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
                                    const struct TYPED(softmax_factors) *softmax_factors, const struct codes *codes,
                                    const double *entries)

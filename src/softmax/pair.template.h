@@ -14,7 +14,8 @@ INLINE void TYPED(store_pairs)(f64x8 m, struct double_double sum, int near, int 
     store_part_f64(pairs->sum_low + first, n, total_low);
 }
 
-/* The pairs of a group of LANES rows of few classes, of which the first n count, from its sums. Nearly always all |m| <= NEAR. */
+/* The pairs of a group of LANES rows of few classes, of which the first n count, from its sums. Nearly always all |m| <= NEAR.
+ */
 INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, struct source group, int n,
                                         ptrdiff_t n_classes, struct pairs *pairs, int first)
 {

@@ -86,8 +86,8 @@ INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, co
     *state = local;
 }
 
-/* One segment of eight rows. Rows of neighbouring classes are read one after the other; others go through a tile of some classes
- * of all rows, class by class where rows may share their cache lines. The lane of a class is the same. */
+/* One segment of eight rows. Rows of neighbouring classes are read one after the other; others go through a tile of some
+ * classes of all rows, class by class where rows may share their cache lines. The lane of a class is the same. */
 INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
                                           int centred)
 {

@@ -6,8 +6,8 @@
 #include "simd/vmath.h"
 #include "softmax/pair.h"
 
-/* The middle of the exponents (scaling.template.h): sums of 2^40 terms must not overflow, and terms 2^-1075 (2^-150 for float32)
- * of the largest must not be lost, for every |m| <= NEAR. FAR: for |x| up to FAR + 746 (FAR + 104) n * LN2_HIGH is
+/* The middle of the exponents (scaling.template.h): sums of 2^40 terms must not overflow, and terms 2^-1075 (2^-150 for
+ * float32) of the largest must not be lost, for every |m| <= NEAR. FAR: for |x| up to FAR + 746 (FAR + 104) n * LN2_HIGH is
  * exact, and beyond FAR every x that counts lies within a factor of 2 of m. GUARD: a product of the smallest subnormal still
  * comes from normal factors; MOST_POWER: and the largest exponent from one below infinity. */
 #define MIDDLE_f64 516

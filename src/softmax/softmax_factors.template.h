@@ -3,9 +3,9 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction. Nearly always the exponentials are scaled as in the sums, and may
- * have been cached there. Else the index takes the power of two of the scale over the sum, so that neither factor can underflow
- * where the product does not. The bits are the same. */
+/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction. Nearly always the exponentials are scaled as in the sums, and
+ * may have been cached there. Else the index takes the power of two of the scale over the sum, so that neither factor can
+ * underflow where the product does not. The bits are the same. */
 struct TYPED(softmax_factors) {
     double c[BLOCK], magic[BLOCK], lowest[BLOCK], fraction[BLOCK], inverse[BLOCK];       /* inverse: of the total */
     char plain[BLOCK / 8];

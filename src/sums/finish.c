@@ -25,7 +25,8 @@ INLINE f64x8 into_bin(f64x8 *bin, f64x8 value, double unit)
     return sub_f64(value, part);
 }
 
-/* Eight values at once; to the chunks goes what is left of one below the last bin, and all where one is a NaN or not `small`. */
+/* Eight values at once; to the chunks goes what is left of one below the last bin, and all where one is a NaN or not `small`.
+ */
 INLINE int small(f64x8 value)
 {
     return all_less_f64(abs_f64(value), set_f64(1 << -LEAST_OF_BINS));

@@ -6,8 +6,8 @@
 
 /* Any target as weights of the classes: a_c = class_weight_c * (keep * t_c + uniform). t is dense, or where source.rows is
  * NULL the entries start[i] to start[i + 1] of row i: value at class index, sorted. An integer code is one entry of 1. Label
- * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a stride of 0. Where no class
- * weight is negative, no term of a loss is. */
+ * smoothing is keep and uniform; its neutral values are 1 and 0, a neutral class weight is 1 with a stride of 0. Where no
+ * class weight is negative, no term of a loss is. */
 struct class_target {
     struct source source;
     const int64_t *start, *index;
