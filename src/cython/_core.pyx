@@ -96,7 +96,12 @@ def openmp_limit():
 
 
 include "arrays.pxi"
-include "loops.pxi"
+include "job.pxi"
+include "targets.pxi"
+include "softmax.pxi"
+include "probability.pxi"
+include "binary.pxi"
+include "schedule.pxi"
 
 
 # The shape of the state of two exact sums, of the weighted values and of the weights: an int64 array of this shape.
@@ -176,11 +181,11 @@ cdef class Call:
         self.held = []
         cdef Rows rows = self.hold(x, with_classes)
         self.job.n_rows, self.job.n_classes, self.job.n_codes = rows.size, rows.n_classes, rows.n_classes
-        self.job.x, self.job.x_class_stride = floats(rows.view), rows.class_stride
-        self.set_weight(&self.job.sample_weight, sample_weight)
-        self.job.weighted = sample_weight is not None
-        self.job.class_weight = &ONE
-        self.job.keep = 1
+        self.job.x.rows, self.job.x.class_stride = floats(rows.view), rows.class_stride
+        self.set_weight(&self.job.weights.sample_weight, sample_weight)
+        self.job.weights.weighted = sample_weight is not None
+        self.job.weights.class_weight = &ONE
+        self.job.terms.keep = 1
 
     cdef int set_weight(self, view *v, weight) except -1:
         if weight is None:
@@ -195,54 +200,54 @@ cdef class Call:
             self.set_entries(*sparse)
         else:
             rows = self.hold(target, soft)
-            self.job.target, self.job.target_class_stride, self.job.soft = rows.view, rows.class_stride, soft
+            self.job.target.rows, self.job.target.class_stride, self.job.target.soft = rows.view, rows.class_stride, soft
         cdef Py_ssize_t c
         if class_weight is not None:
-            self.job.class_weight, self.job.class_weight_stride = <const double *>self.data(class_weight), 1
-            self.job.weighted = True
+            self.job.weights.class_weight, self.job.weights.class_weight_stride = <const double *>self.data(class_weight), 1
+            self.job.weights.weighted = True
             for c in range(self.job.n_classes):
-                self.job.has_negative |= self.job.class_weight[c] < 0
+                self.job.weights.has_negative |= self.job.weights.class_weight[c] < 0
         if ignore_index is not None:
-            self.job.has_ignore, self.job.ignore_index = True, ignore_index
-            self.job.weighted = True
-        self.job.keep, self.job.uniform = 1 - label_smoothing, label_smoothing / self.job.n_classes
+            self.job.target.has_ignore, self.job.target.ignore_index = True, ignore_index
+            self.job.weights.weighted = True
+        self.job.terms.keep, self.job.terms.uniform = 1 - label_smoothing, label_smoothing / self.job.n_classes
         return 0
 
     def set_entries(self, indptr, indices, data):
-        self.job.soft = True
-        self.job.entries = <const int64_t *>self.data(indptr)
-        self.job.indices = <const int64_t *>self.data(indices)
+        self.job.target.soft = True
+        self.job.target.entries = <const int64_t *>self.data(indptr)
+        self.job.target.indices = <const int64_t *>self.data(indices)
         if data is not None:
-            self.job.values = <const double *>self.data(data)
+            self.job.target.values = <const double *>self.data(data)
 
     cdef int set_labels(self, int64_t lowest_label, positions) except -1:
         # The target is labels: the code of one is its distance from the lowest, or the position there in a table.
         cdef Rows rows
-        self.job.lowest_label = lowest_label
+        self.job.target.lowest_label = lowest_label
         if positions is not None:
             rows = self.hold(positions)
-            self.job.positions, self.job.n_positions = <const int32_t *>rows.view.data, rows.size
+            self.job.target.positions, self.job.target.n_positions = <const int32_t *>rows.view.data, rows.size
         return 0
 
     cdef int set_clip(self, double eps) except -1:
         # To [eps, 1 - eps], in the probabilities' own type.
-        self.job.clip = [rounded_to(self.job.x.element, eps), rounded_to(self.job.x.element, 1 - eps)]
+        self.job.terms.clip = [rounded_to(self.job.x.rows.element, eps), rounded_to(self.job.x.rows.element, 1 - eps)]
         return 0
 
     cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint stream=False,
                          bint with_classes=True) except -1:
         cdef Rows rows
-        self.job.loss_element = F32 if narrow else F64
-        self.job.denominator = denominator
+        self.job.out.loss_element = F32 if narrow else F64
+        self.job.out.denominator = denominator
         if losses is not None:
-            self.job.losses = self.data(losses, True)
+            self.job.out.losses = self.data(losses, True)
         if grad is not None:
             rows = self.hold(grad, with_classes, True)
-            self.job.grad, self.job.grad_class_stride = floats(rows.view), rows.class_stride
-            self.job.stream = stream and rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.data
+            self.job.out.grad.rows, self.job.out.grad.class_stride = floats(rows.view), rows.class_stride
+            self.job.out.stream = stream and rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.rows.data
         if hess is not None:
             rows = self.hold(hess, with_classes, True)
-            self.job.hess, self.job.hess_class_stride = floats(rows.view), rows.class_stride
+            self.job.out.hess.rows, self.job.out.hess.class_stride = floats(rows.view), rows.class_stride
         return 0
 
     cdef run(self, block_loop loop, int n_threads):
@@ -283,7 +288,7 @@ def softmax_loss(x, target, bint soft, sparse, class_weight, sample_weight, igno
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, hess, narrow, denominator, stream)
     call.set_labels(lowest_label, positions)
-    call.job.gamma, call.job.z, call.job.entropy = focal_gamma, z_loss, entropy
+    call.job.terms.gamma, call.job.terms.z, call.job.terms.entropy = focal_gamma, z_loss, entropy
     if binary:
         call.job.n_codes = 2
     return call.run(cross_entropy_block, n_threads)
@@ -301,7 +306,7 @@ def proba_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore
     call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
     call.set_outputs(losses, grad, hess, narrow, denominator, stream)
     call.set_clip(eps)
-    call.job.kind = LOGARITHMS if logs else AMOUNTS if normalized else PROBABILITIES
+    call.job.terms.kind = LOGARITHMS if logs else AMOUNTS if normalized else PROBABILITIES
     return call.run(proba_block, n_threads)
 
 
@@ -312,13 +317,13 @@ def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double
     target: of x's shape, of any real dtype. pos_weight, sample_weight: float64 of x's shape, or None.
     """
     cdef Call call = Call(x, sample_weight, with_classes=False)
-    call.job.target = call.hold(target).view
-    call.set_weight(&call.job.pos_weight, pos_weight)
-    call.job.pos_weighted = pos_weight is not None
+    call.job.target.rows = call.hold(target).view
+    call.set_weight(&call.job.weights.pos_weight, pos_weight)
+    call.job.weights.pos_weighted = pos_weight is not None
     call.set_outputs(losses, grad, hess, narrow, denominator, False, False)
-    call.job.keep, call.job.uniform, call.job.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
+    call.job.terms.keep, call.job.terms.uniform, call.job.terms.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
     if eps is not None:
-        call.job.proba = True
+        call.job.terms.proba = True
         call.set_clip(eps)
     return call.run(binary_block, n_threads)
 
@@ -327,7 +332,7 @@ def logsumexp(x, out, int n_threads):
     """log(sum(exp(x))) over the last axis into a contiguous float64 or float32 array of the rows' shape."""
     cdef Call call = Call(x, None)
     cdef Rows result = call.hold(out, False, True)
-    call.job.losses, call.job.loss_element = result.view.data, result.view.element
+    call.job.out.losses, call.job.out.loss_element = result.view.data, result.view.element
     call.run(logsumexp_block, n_threads)
 
 
@@ -335,7 +340,7 @@ def softmax(x, out, bint logs, int n_threads, *, bint stream=False):
     """softmax, or its logarithm, over the last axis into an array of x's shape, of any of x's dtypes; stream as above."""
     cdef Call call = Call(x, None)
     call.set_outputs(None, out, None, False, 1, stream)
-    call.job.logs = logs
+    call.job.terms.logs = logs
     call.run(softmax_block, n_threads)
 
 
@@ -356,11 +361,11 @@ def log_loss(proba, target, entries, sample_weight, losses, double eps, double t
     if target is not None and entries is not None:
         call.set_entries(entries, target, None)
     elif target is not None:
-        call.job.target = call.hold(target).view
+        call.job.target.rows = call.hold(target).view
     call.set_labels(lowest_label, positions)
     call.set_outputs(losses, None, None, False, 1)
     call.set_clip(eps)
-    call.job.tolerance = tolerance
+    call.job.terms.tolerance = tolerance
     run(log_loss_block, &call.job, n_threads, &g)
     return (exact_rounded(&g.total.exact), exact_rounded(&g.total_weight.exact), call.found(g.bad_row), g.range.lowest,
             g.range.highest, not g.range.not_finite, call.job.n_classes == 1 or not g.range.sums_differ)

@@ -303,11 +303,11 @@ def class_weights(target, sample_weight, int64_t[:, ::1] sums, *, int64_t lowest
     cdef job *j = &call.job
     cdef Py_ssize_t i, c
     cdef int64_t code
-    j.target = call.hold(target).view
+    j.target.rows = call.hold(target).view
     call.set_labels(lowest_label, positions)
     for i in range(j.n_rows):
-        code = code_of(j, read_code(at(&j.target, i), j.target.element))
+        code = code_of(j, read_code(at(&j.target.rows, i), j.target.rows.element))
         if 0 <= code < sums.shape[0]:
-            exact_add(<exact_sum *>&sums[code, 0], (<const double *>at(&j.sample_weight, i))[0])
+            exact_add(<exact_sum *>&sums[code, 0], (<const double *>at(&j.weights.sample_weight, i))[0])
     for c in range(sums.shape[0]):
         exact_carry(<exact_sum *>&sums[c, 0])
