@@ -234,10 +234,11 @@ def test_labels_out_of_the_table_have_no_code():
         for bad in (info.min, info.max, 9, 13, 15):
             y = np.array([10, 12, bad, 14], dtype)
             table = np.array([0, -1, 1, -1, 2], np.int32)
-            result = _core.log_loss(p, y, None, None, None, 0.0, 1.0, 1, lowest_label=10, positions=table)
-            assert result[2] == 2
-            result = _core.log_loss(p, y, None, None, None, 0.0, 1.0, 1, lowest_label=10)
-            assert result[2] in (2, 3)
+            for positions, bad_rows in ((table, (2,)), (None, (2, 3))):
+                call = _core.Call(p, None, 1)
+                call.set_target(y)
+                call.set_labels(10, positions)
+                assert call.log_loss(0.0, 1.0)[2] in bad_rows
 
 
 @pytest.mark.parametrize("kind", ["integers", "gaps", "strings"])

@@ -13,95 +13,40 @@ def merge(state: np.ndarray, other: np.ndarray) -> None: ...
 def is_sum_of(state: np.ndarray, count: int) -> bool: ...
 def rounded(state: np.ndarray) -> float: ...
 def add_values(state: np.ndarray, values: np.ndarray, weights: np.ndarray | None, n_threads: int) -> None: ...
-def total_weight(
-    x: np.ndarray,
-    target: np.ndarray | None,
-    class_weight: np.ndarray | None,
-    sample_weight: np.ndarray | None,
-    *,
-    ignore_index: int | None = None,
-) -> tuple[float, float, int, int]: ...
-def softmax_loss(
-    x: np.ndarray,
-    target: np.ndarray | None,
-    soft: bool,
-    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
-    class_weight: np.ndarray | None,
-    sample_weight: np.ndarray | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    losses: np.ndarray | None,
-    grad: np.ndarray | None,
-    hess: np.ndarray | None,
-    narrow: bool,
-    denominator: float,
-    n_threads: int,
-    z_loss: float = 0.0,
-    focal_gamma: float = 0.0,
-    entropy: bool = False,
-    *,
-    stream: bool = False,
-    binary: bool = False,
-    lowest_label: int = 0,
-    positions: np.ndarray | None = None,
-) -> tuple[float, float, int, int]: ...
-def proba_loss(
-    x: np.ndarray,
-    target: np.ndarray | None,
-    soft: bool,
-    sparse: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
-    class_weight: np.ndarray | None,
-    sample_weight: np.ndarray | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    losses: np.ndarray | None,
-    grad: np.ndarray | None,
-    hess: np.ndarray | None,
-    narrow: bool,
-    denominator: float,
-    n_threads: int,
-    eps: float = 0.0,
-    normalized: bool = False,
-    logs: bool = False,
-    *,
-    stream: bool = False,
-) -> tuple[float, float, int, int]: ...
-def binary_loss(
-    x: np.ndarray,
-    target: np.ndarray,
-    pos_weight: np.ndarray | None,
-    sample_weight: np.ndarray | None,
-    losses: np.ndarray | None,
-    grad: np.ndarray | None,
-    hess: np.ndarray | None,
-    denominator: float,
-    n_threads: int,
-    *,
-    eps: float | None = None,
-    narrow: bool = False,
-    label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0,
-) -> tuple[float, float, int, int]: ...
-def logsumexp(x: np.ndarray, out: np.ndarray, n_threads: int) -> None: ...
-def softmax(x: np.ndarray, out: np.ndarray, logs: bool, n_threads: int, *, stream: bool = False) -> None: ...
-def log_loss(
-    proba: np.ndarray,
-    target: np.ndarray | None,
-    entries: np.ndarray | None,
-    sample_weight: np.ndarray | None,
-    losses: np.ndarray | None,
-    eps: float,
-    tolerance: float,
-    n_threads: int,
-    *,
-    lowest_label: int = 0,
-    positions: np.ndarray | None = None,
-) -> tuple[float, float, int, float, float, bool, bool]: ...
+class Call:
+    n_threads: int
+    def __init__(
+        self, x: np.ndarray, sample_weight: np.ndarray | None, n_threads: int, with_classes: bool = True
+    ) -> None: ...
+    def set_target(self, target: np.ndarray, soft: bool = False) -> None: ...
+    def set_entries(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray | None) -> None: ...
+    def set_labels(self, lowest_label: int, positions: np.ndarray | None) -> None: ...
+    def set_ignored(self, ignore_index: int) -> None: ...
+    def set_class_weight(self, class_weight: np.ndarray) -> None: ...
+    def set_pos_weight(self, pos_weight: np.ndarray) -> None: ...
+    def set_smoothing(self, label_smoothing: float) -> None: ...
+    def set_losses(self, losses: np.ndarray | None, narrow: bool = False) -> None: ...
+    def set_derivatives(
+        self, grad: np.ndarray | None, hess: np.ndarray | None, denominator: float, stream: bool = False
+    ) -> None: ...
+    def weights(self) -> tuple[float, float, int, int]: ...
+    def cross_entropy(
+        self, z_loss: float = 0.0, focal_gamma: float = 0.0, entropy: bool = False
+    ) -> tuple[float, float, int, int]: ...
+    def probability(
+        self, eps: float = 0.0, normalized: bool = False, logs: bool = False
+    ) -> tuple[float, float, int, int]: ...
+    def binary(self, focal_gamma: float = 0.0) -> tuple[float, float, int, int]: ...
+    def binary_probability(self, eps: float) -> tuple[float, float, int, int]: ...
+    def log_loss(self, eps: float, tolerance: float) -> tuple[float, float, int, int, float, float, bool, bool]: ...
+    def logsumexp(self, out: np.ndarray) -> None: ...
+    def softmax(self, logs: bool) -> None: ...
+
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...
 def label_extremes(labels: np.ndarray, n_threads: int) -> tuple[int, int]: ...
 def mark_labels(labels: np.ndarray, lowest: int, present: np.ndarray) -> None: ...
 def code_items(
-    items: np.ndarray, codes: np.ndarray, slots: np.ndarray, first: np.ndarray, *, strings: bool = False
+    items: np.ndarray, codes: np.ndarray, slots: np.ndarray, first: np.ndarray, strings: bool = False
 ) -> list[int]: ...
 def recode(codes: np.ndarray, ranks: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None: ...
 def class_weights(

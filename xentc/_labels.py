@@ -42,6 +42,14 @@ class Labels:
     indicator: np.ndarray | None = None  # 0/1 of shape (rows, classes)
     guessed: bool = False  # there may be others: who looks the labels up will see
 
+    def attach(self, call: _core.Call) -> None:
+        """These labels are the target of the call."""
+        if self.entries is not None:
+            call.set_entries(self.entries, self.target, None)
+        else:
+            call.set_target(self.target)
+            call.set_labels(self.lowest, self.positions)
+
     def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
         """The same labels with other classes, where class i has become class ``ranks[i]``."""
         positions = ranks.astype(np.int32)

@@ -32,7 +32,6 @@ def evaluate(
     eps = eps_of(proba.dtype)
     n_columns = max(proba.shape[1], 2)
     losses = np.empty(len(proba)) if per_sample else None
-    threads = _config.threads_for(proba.size, None)
     tolerance = 1e-8 + math.sqrt(eps)
     # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
     # after what is wrong with the probabilities. Which labels there are may be a guess: the pass shows if it was wrong.
@@ -47,17 +46,12 @@ def evaluate(
         except (TypeError, ValueError) as error:
             problem = error
         fits = known is not None and len(known.classes) == n_columns
-        target, entries, lowest_label, positions = None, None, 0, None
-        if known is not None and fits:
-            target, entries, lowest_label, positions = known.target, known.entries, known.lowest, known.positions
-        if proba.shape[1] == 1 and entries is not None:
+        if known is not None and fits and known.entries is not None and proba.shape[1] == 1:
             proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
-        values = raw(proba)
-        summed = None if from_logits else target
-        total, weight, bad_row, low, high, finite, sums_to_one = _core.log_loss(
-            values, summed, entries, None if problem else sample_weight, losses, eps, tolerance, threads,
-            lowest_label=lowest_label, positions=positions,
-        )
+        call = _call(proba, None if problem else sample_weight, losses)
+        if known is not None and fits and not from_logits:
+            known.attach(call)
+        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, tolerance)
         if bad_row < 0 or known is None or not known.guessed:
             break
     if not finite:
@@ -86,14 +80,24 @@ def evaluate(
             f"{known.classes}"
         )
     if from_logits:
-        soft = known.indicator is not None
-        total, weight, bad_row, _ = _core.softmax_loss(
-            values, known.indicator if soft else target, soft, None, None, sample_weight, None, 0.0, losses, None, None,
-            False, 1.0, threads, binary=proba.shape[1] == 1, lowest_label=lowest_label, positions=positions,
-        )
+        call = _call(proba, sample_weight, losses)
+        if known.indicator is not None:
+            call.set_target(known.indicator, soft=True)
+        else:
+            known.attach(call)
+        total, weight, bad_row, _ = call.cross_entropy()
     if bad_row >= 0:
         raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
     return Evaluation(total, weight, losses, known, sample_weight)
+
+
+def _call(proba: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:
+    """A call with probabilities or logits; a single column stands for two classes."""
+    single = proba.shape[1] == 1
+    values = raw(proba)[:, 0] if single else raw(proba)
+    call = _core.Call(values, sample_weight, _config.threads_for(proba.size, None), with_classes=not single)
+    call.set_losses(losses)
+    return call
 
 
 def eps_of(dtype: np.dtype) -> float:

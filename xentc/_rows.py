@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xentc import _arrays, _config, _core, _exact, _validation
+from xentc import _arrays, _config, _exact, _validation
 from xentc._arrays import classes_last, place, raw, result_type, shown
+from xentc._core import Call
+
+Sums = tuple[float, float, int, int]
 
 
 class Derivative:
@@ -32,193 +35,224 @@ class Derivative:
         return self.out
 
 
-def derivatives(
-    x: np.ndarray, x_name: str, return_grad: bool, return_hess: bool, out_grad: Any, out_hess: Any, others: dict[str, Any]
-) -> tuple[Derivative, Derivative | None]:
-    """The gradient, and the Hessian where wanted; others: the arrays that they must not share memory with."""
-    for name, wanted, out in (("grad", return_grad, out_grad), ("hess", return_hess, out_hess)):
-        if out is not None and not wanted:
-            raise ValueError(f"out_{name} is given, but return_{name} is False")
-    grad, hess = Derivative("grad", out_grad, x, x_name, others), None
-    if return_hess:
-        hess = Derivative("hess", out_hess, x, x_name, {**others, x_name: x, "out_grad": grad.array})
-    return grad, hess
+class Outputs:
+    """What a call is to return: the reduced loss, and derivatives where they are wanted."""
+
+    __slots__ = "grad", "hess", "out_grad", "out_hess", "reduction", "return_grad", "return_hess"
+
+    def __init__(
+        self, reduction: str, return_grad: bool, return_hess: bool = False, out_grad: Any = None, out_hess: Any = None
+    ) -> None:
+        if not isinstance(reduction, str) or reduction not in ("none", "sum", "mean"):
+            raise ValueError(f'reduction must be "none", "sum" or "mean", got {shown(reduction)}')
+        self.reduction = reduction
+        self.return_hess = return_hess is not False and _validation.as_flag(return_hess, "return_hess")
+        self.return_grad = return_grad is not False and _validation.as_flag(return_grad, "return_grad")
+        self.return_grad |= self.return_hess                  # a Hessian is returned with a gradient only
+        self.out_grad, self.out_hess = out_grad, out_hess
+        self.grad: Derivative | None = None
+        self.hess: Derivative | None = None
+
+    def wanted(self) -> bool:
+        """Whether derivatives are."""
+        for name, is_wanted, out in (("grad", self.return_grad, self.out_grad), ("hess", self.return_hess, self.out_hess)):
+            if out is not None and not is_wanted:
+                raise ValueError(f"out_{name} is given, but return_{name} is False")
+        return self.return_grad
+
+    def allocate(self, x: np.ndarray, name: str, others: dict[str, Any]) -> bool:
+        """The arrays of the derivatives; others: those that they must not share memory with. Whether x is overwritten."""
+        self.grad = Derivative("grad", self.out_grad, x, name, others)
+        if self.return_hess:
+            others = {**others, name: x, "out_grad": self.grad.array}
+            self.hess = Derivative("hess", self.out_hess, x, name, others)
+        return self.grad.in_place
+
+    def set_derivatives(self, call: Call, denominator: float, axis: int = -1) -> None:
+        assert self.grad is not None
+        hess = None if self.hess is None else classes_last(raw(self.hess.array), axis)
+        stream = self.grad.array is self.out_grad
+        call.set_derivatives(classes_last(raw(self.grad.array), axis), hess, denominator, stream)
+
+    def result(self, losses: np.ndarray | None, total: float, weight: float) -> Any:
+        """The loss, or the tuple of it and the derivatives."""
+        loss: Any = losses
+        if losses is None:
+            loss = total if self.reduction == "sum" else _exact.mean(total, weight)
+        if self.grad is None:
+            return loss
+        return (loss, self.grad.finish()) if self.hess is None else (loss, self.grad.finish(), self.hess.finish())
 
 
-def row_loss(
-    loop: Callable[..., tuple[float, float, int, int]], x: Any, name: str, target: Any, *, terms: dict[str, Any],
-    checks_x: bool = False, class_weight: Any = None, sample_weight: Any, label_smoothing: Any = 0.0,
-    ignore_index: Any = None, axis: int, reduction: str, return_grad: bool = False, return_hess: bool = False,
-    out_grad: Any = None, out_hess: Any = None, n_threads: int | None,
-) -> Any:
-    """A loss over rows of classes; a Hessian is returned with a gradient only.
+class Rows:
+    """Logits or probabilities as rows of classes. bounded: probabilities, which are from 0 to 1."""
 
-    loop: the function of _core that runs it; terms: its keywords, which no other has. checks_x: it may find an invalid
-    probability.
-    """
-    x = _arrays.as_floats(x, name)
-    shape = x.shape
-    axis = _validation.class_axis(shape, name, axis)
-    rows, n_classes = shape[:axis] + shape[axis + 1 :], shape[axis]
-    array = classes_last(raw(x), axis)
-    t, sparse = _validation.as_target(target, shape, rows, name, axis)
-    soft = t is None or t.ndim == x.ndim
-    if class_weight is not None:
-        class_weight = _validation.as_class_weight(class_weight, n_classes)
-    if sample_weight is not None:
-        sample_weight = _validation.as_weight(sample_weight, rows, "sample_weight", "the rows")
-    smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
-    if ignore_index is not None:
-        if soft:
-            raise ValueError("ignore_index is for integer targets; give rows to ignore a sample_weight of 0 instead")
-        ignore_index = _validation.as_index(ignore_index, "ignore_index")
-    _check_reduction(reduction)
-    grad: Derivative | None = None
-    hess: Derivative | None = None
-    if return_hess is not False:
-        return_hess = _validation.as_flag(return_hess, "return_hess")
-    if return_grad is not False:
-        return_grad = _validation.as_flag(return_grad, "return_grad")
-    return_grad = return_grad or return_hess
-    if return_grad or out_grad is not None or out_hess is not None:
-        others = {"target": t, "class_weight": class_weight, "sample_weight": sample_weight}
-        if sparse is not None:
-            others.update({"target's indptr": sparse[0], "target's indices": sparse[1], "target's data": sparse[2]})
-        grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
-    threads = _config.threads_for(x.size, n_threads)
+    __slots__ = "array", "axis", "bounded", "n_classes", "name", "shape", "x"
 
-    denominator = 1.0
-    if grad is not None:
-        in_mean = reduction == "mean"
-        if in_mean:
-            denominator = float(x.size // n_classes)
-        weighted = class_weight is not None or sample_weight is not None or ignore_index is not None
-        if soft:
-            if in_mean and sample_weight is not None:
-                denominator = _usable(_exact.rounded_sum(sample_weight, threads))
-        elif (in_mean and weighted) or (grad.in_place and not checks_x):
-            _, weight, bad, _ = _core.total_weight(array, t, class_weight, sample_weight, ignore_index=ignore_index)
-            if bad >= 0:
-                _raise_bad_target(bad, t, soft, n_classes, name, axis)
-            if in_mean:
-                denominator = _usable(weight)
+    def __init__(self, x: Any, name: str, axis: int, *, bounded: bool = False) -> None:
+        self.x = x = _arrays.as_floats(x, name)
+        self.name, self.bounded = name, bounded
+        self.axis = axis = _validation.class_axis(x.shape, name, axis)
+        self.shape, self.n_classes = x.shape[:axis] + x.shape[axis + 1 :], x.shape[axis]
+        self.array = classes_last(raw(x), axis)
 
-    losses: np.ndarray | None = np.empty(rows, result_type(x)) if reduction == "none" else None
-    passes = [(losses, _view(grad, axis), _view(hess, axis))]
-    if grad is not None and grad.in_place and (soft or checks_x):
-        passes.insert(0, (None, None, None))  # nothing is overwritten that an error would lose
-    for outputs in passes:
-        total, weight, bad, bad_proba = loop(
-            array, t, soft, sparse, class_weight, sample_weight, ignore_index, smoothing, *outputs, x.itemsize < 8,
-            denominator, threads, **terms, stream=grad is not None and grad.array is out_grad,
-        )
-        if bad >= 0:
-            _raise_bad_target(bad, t, soft, n_classes, name, axis)
+
+class RowTarget:
+    """The targets of rows of classes, and what they weigh."""
+
+    __slots__ = "class_weight", "ignore_index", "rows", "sample_weight", "smoothing", "soft", "sparse", "target"
+
+    def __init__(
+        self, rows: Rows, target: Any, class_weight: Any = None, sample_weight: Any = None, label_smoothing: Any = 0.0,
+        ignore_index: Any = None,
+    ) -> None:
+        self.rows = rows
+        self.target, self.sparse = _validation.as_target(target, rows.x.shape, rows.shape, rows.name, rows.axis)
+        self.soft = self.target is None or self.target.ndim == rows.x.ndim
+        if class_weight is not None:
+            class_weight = _validation.as_class_weight(class_weight, rows.n_classes)
+        if sample_weight is not None:
+            sample_weight = _validation.as_weight(sample_weight, rows.shape, "sample_weight", "the rows")
+        self.class_weight, self.sample_weight = class_weight, sample_weight
+        self.smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
+        if ignore_index is not None:
+            if self.soft:
+                raise ValueError("ignore_index is for integer targets; give rows to ignore a sample_weight of 0 instead")
+            ignore_index = _validation.as_index(ignore_index, "ignore_index")
+        self.ignore_index = ignore_index
+
+    def call(self, n_threads: int | None) -> Call:
+        call = Call(self.rows.array, self.sample_weight, _config.threads_for(self.rows.x.size, n_threads))
+        if self.target is not None:
+            call.set_target(self.target, self.soft)
+        if self.sparse is not None:
+            call.set_entries(*self.sparse)
+        if self.class_weight is not None:
+            call.set_class_weight(self.class_weight)
+        if self.ignore_index is not None:
+            call.set_ignored(self.ignore_index)
+        if self.smoothing:
+            call.set_smoothing(self.smoothing)
+        return call
+
+    def arrays(self) -> dict[str, Any]:
+        """By the names that errors call them."""
+        named = {"target": self.target, "class_weight": self.class_weight, "sample_weight": self.sample_weight}
+        if self.sparse is not None:
+            named |= zip(("target's indptr", "target's indices", "target's data"), self.sparse, strict=True)
+        return named
+
+    def total_weight(self, call: Call) -> float:
+        """The denominator of a mean."""
+        if self.soft and self.sample_weight is not None:
+            return _exact.rounded_sum(self.sample_weight, call.n_threads)
+        if self.soft or (self.class_weight is None and self.sample_weight is None and self.ignore_index is None):
+            return float(math.prod(self.rows.shape))
+        return self.checked(call.weights())
+
+    def check(self, call: Call, loss: Callable[[Call], Sums]) -> None:
+        """What the loop would find, before anything is written."""
+        self.checked(loss(call) if self.soft or self.rows.bounded else call.weights())
+
+    def checked(self, sums: Sums) -> float:
+        """The sum of the weights; or an error for what the loop found."""
+        _, weight, bad_row, bad_proba = sums
+        rows = self.rows
+        if bad_row >= 0:
+            assert self.target is not None                    # sparse targets were checked before
+            where = np.unravel_index(bad_row, rows.shape)
+            if not self.soft:
+                code = self.target[where]
+                hint = "; give ignore_index=-100 to leave such rows out" if code == -100 else ""
+                raise ValueError(f"target{place(where)} is {code}, but {rows.name} have {rows.n_classes} classes{hint}")
+            values = self.target[where]
+            position = int(np.argmax(values < 0))
+            whole = np.insert(np.array(where, int), rows.axis, position)
+            raise ValueError(f"target{place(whole)} is {values[position]}; expected probabilities >= 0")
         if bad_proba >= 0:
-            _raise_bad_row(bad_proba, x, name, axis)
-    return _result(losses, total, weight, reduction, grad, hess)
+            where = np.unravel_index(bad_proba, rows.shape)
+            values = np.moveaxis(rows.x, rows.axis, -1)[where].astype(float)
+            position = int(np.argmax((values < 0) | (values > 1)))
+            whole = np.insert(np.array(where, int), rows.axis, position)
+            raise ValueError(f"{rows.name}{place(whole)} is {values[position]}; expected probabilities from 0 to 1")
+        return weight
 
 
-def element_loss(
-    x: Any, name: str, target: Any, *, sample_weight: Any, pos_weight: Any, label_smoothing: Any, focal_gamma: float = 0.0,
-    eps: float | None = None, reduction: str, return_grad: bool, return_hess: bool = False, out_grad: Any = None,
-    out_hess: Any = None, n_threads: int | None,
+class Elements:
+    """Logits or probabilities of binary targets, element by element."""
+
+    __slots__ = "array", "axis", "name", "shape", "x"
+
+    def __init__(self, x: Any, name: str) -> None:
+        self.x = x = _arrays.as_floats(x, name)
+        self.name, self.axis, self.shape, self.array = name, -1, x.shape, raw(x)
+
+
+class BinaryTarget:
+    """The targets of elements, and what they weigh."""
+
+    __slots__ = "pos_weight", "rows", "sample_weight", "smoothing", "target"
+
+    def __init__(self, rows: Elements, target: Any, sample_weight: Any, pos_weight: Any, label_smoothing: Any) -> None:
+        self.rows = rows
+        self.target = _arrays.as_array(target, "target")
+        if self.target.shape != rows.shape:
+            raise ValueError(f"target has shape {self.target.shape}; expected that of {rows.name}, {rows.shape}")
+        if self.target.dtype.kind not in "biu":
+            self.target = _arrays.as_floats(self.target, "target")
+        if pos_weight is not None:
+            pos_weight = _validation.as_weight(pos_weight, rows.shape, "pos_weight", rows.name)
+        if sample_weight is not None:
+            sample_weight = _validation.as_weight(sample_weight, rows.shape, "sample_weight", rows.name)
+        self.pos_weight, self.sample_weight = pos_weight, sample_weight
+        self.smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
+
+    def call(self, n_threads: int | None) -> Call:
+        threads = _config.threads_for(self.rows.x.size * 8, n_threads)
+        call = Call(self.rows.array, self.sample_weight, threads, with_classes=False)
+        target = self.target.astype(np.float32) if _arrays.is_bfloat16(self.target.dtype) else _arrays.native(self.target)
+        call.set_target(target)
+        if self.pos_weight is not None:
+            call.set_pos_weight(self.pos_weight)
+        if self.smoothing:
+            call.set_smoothing(self.smoothing)
+        return call
+
+    def arrays(self) -> dict[str, Any]:
+        return {"target": self.target, "pos_weight": self.pos_weight, "sample_weight": self.sample_weight}
+
+    def total_weight(self, call: Call) -> float:
+        if self.sample_weight is not None:
+            return _exact.rounded_sum(self.sample_weight, call.n_threads)
+        return float(self.rows.x.size)
+
+    def check(self, call: Call, loss: Callable[[Call], Sums]) -> None:
+        self.checked(loss(call))
+
+    def checked(self, sums: Sums) -> float:
+        _, weight, bad, bad_proba = sums
+        for position, values, name in ((bad, self.target, "target"), (bad_proba, self.rows.x, self.rows.name)):
+            if position >= 0:
+                where = np.unravel_index(position, values.shape)
+                raise ValueError(f"{name}{place(where)} is {values[where]}; expected values from 0 to 1")
+        return weight
+
+
+def loss_of(
+    target: RowTarget | BinaryTarget, outputs: Outputs, n_threads: int | None, loss: Callable[[Call], Sums]
 ) -> Any:
-    """A loss of binary targets, element by element; a Hessian is returned with a gradient only."""
-    x = _arrays.as_floats(x, name)
-    t = _arrays.as_array(target, "target")
-    if t.shape != x.shape:
-        raise ValueError(f"target has shape {t.shape}; expected that of {name}, {x.shape}")
-    if t.dtype.kind not in "biu":
-        t = _arrays.as_floats(t, "target")
-        if _arrays.is_bfloat16(t.dtype):
-            t = t.astype(np.float32)
-    t = _arrays.native(t)
-    if pos_weight is not None:
-        pos_weight = _validation.as_weight(pos_weight, x.shape, "pos_weight", name)
-    if sample_weight is not None:
-        sample_weight = _validation.as_weight(sample_weight, x.shape, "sample_weight", name)
-    smoothing = _validation.as_number(label_smoothing, "label_smoothing", 1)
-    _check_reduction(reduction)
-    grad: Derivative | None = None
-    hess: Derivative | None = None
-    if return_hess is not False:
-        return_hess = _validation.as_flag(return_hess, "return_hess")
-    if return_grad is not False:
-        return_grad = _validation.as_flag(return_grad, "return_grad")
-    return_grad = return_grad or return_hess
-    if return_grad or out_grad is not None or out_hess is not None:
-        others = {"target": t, "pos_weight": pos_weight, "sample_weight": sample_weight}
-        grad, hess = derivatives(x, name, return_grad, return_hess, out_grad, out_hess, others)
-    threads = _config.threads_for(x.size * 8, n_threads)
-    denominator = 1.0
-    if grad is not None and reduction == "mean":
-        denominator = float(x.size) if sample_weight is None else _usable(_exact.rounded_sum(sample_weight, threads))
-    if grad is not None and grad.in_place and x.size:
-        out_of_range = (t < 0) | (t > 1)
-        if out_of_range.any():
-            _raise_bad_element(int(np.argmax(out_of_range)), t, "target", "from 0 to 1")
-        if eps is not None and ((x < 0) | (x > 1)).any():
-            _raise_bad_element(int(np.argmax((x < 0) | (x > 1))), x, name, "from 0 to 1")
-    losses = np.empty(x.shape, result_type(x)) if reduction == "none" else None
-    total, weight, bad, bad_proba = _core.binary_loss(
-        raw(x), t, pos_weight, sample_weight, losses, _view(grad), _view(hess), denominator, threads, eps=eps,
-        narrow=x.itemsize < 8, label_smoothing=smoothing, focal_gamma=focal_gamma,
-    )
-    if bad >= 0:
-        _raise_bad_element(bad, _arrays.as_array(target, "target"), "target", "from 0 to 1")
-    if bad_proba >= 0:
-        _raise_bad_element(bad_proba, x, name, "from 0 to 1")
-    return _result(losses, total, weight, reduction, grad, hess)
-
-
-def _view(derivative: Derivative | None, axis: int = -1) -> np.ndarray | None:
-    """Where the loops write: as they read, with the class axis last."""
-    return None if derivative is None else classes_last(raw(derivative.array), axis)
-
-
-def _result(
-    losses: np.ndarray | None, total: float, weight: float, reduction: str, grad: Derivative | None, hess: Derivative | None
-) -> Any:
-    """The loss, or the tuple of it and the derivatives."""
-    loss: Any = losses if reduction == "none" else total if reduction == "sum" else _exact.mean(total, weight)
-    if grad is None:
-        return loss
-    return (loss, grad.finish()) if hess is None else (loss, grad.finish(), hess.finish())
-
-
-def _raise_bad_target(row: int, t: np.ndarray | None, soft: bool, n_classes: int, name: str, axis: int) -> None:
-    assert t is not None  # sparse targets were checked before
-    if not soft:
-        where = np.unravel_index(row, t.shape)
-        hint = "; give ignore_index=-100 to leave such rows out" if t[where] == -100 else ""
-        raise ValueError(f"target{place(where)} is {t[where]}, but {name} have {n_classes} classes{hint}")
-    where = np.unravel_index(row, t.shape[:-1])
-    values = t[where]
-    position = int(np.argmax(values < 0))
-    whole = np.insert(np.array(where, int), axis, position)
-    raise ValueError(f"target{place(whole)} is {values[position]}; expected probabilities >= 0")
-
-
-def _raise_bad_row(row: int, x: np.ndarray, name: str, axis: int) -> None:
-    rows = np.moveaxis(x, axis, -1)
-    where = np.unravel_index(row, rows.shape[:-1])
-    values = rows[where].astype(float)
-    position = int(np.argmax((values < 0) | (values > 1)))
-    whole = np.insert(np.array(where, int), axis, position)
-    raise ValueError(f"{name}{place(whole)} is {values[position]}; expected probabilities from 0 to 1")
-
-
-def _raise_bad_element(position: int, a: np.ndarray, name: str, expected: str) -> None:
-    where = np.unravel_index(position, a.shape)
-    raise ValueError(f"{name}{place(where)} is {a[where]}; expected values {expected}")
-
-
-def _usable(denominator: float) -> float:
-    """A sum of weights that overflowed is no denominator either: the loops know one of zero."""
-    return denominator if math.isfinite(denominator) else 0.0
-
-
-def _check_reduction(reduction: str) -> None:
-    if not isinstance(reduction, str) or reduction not in ("none", "sum", "mean"):
-        raise ValueError(f'reduction must be "none", "sum" or "mean", got {shown(reduction)}')
+    """What a loss returns; `loss` runs its loop."""
+    rows = target.rows
+    call = target.call(n_threads)
+    if outputs.wanted():
+        in_place = outputs.allocate(rows.x, rows.name, target.arrays())
+        denominator = target.total_weight(call) if outputs.reduction == "mean" else 1.0
+        if in_place:
+            target.check(call, loss)                          # nothing is overwritten that an error would lose
+        # A sum that overflowed is no denominator either: the loops know one of zero.
+        outputs.set_derivatives(call, denominator if math.isfinite(denominator) else 0.0, rows.axis)
+    losses = np.empty(rows.shape, result_type(rows.x)) if outputs.reduction == "none" else None
+    call.set_losses(losses, rows.x.itemsize < 8)
+    sums = loss(call)
+    weight = target.checked(sums)
+    return outputs.result(losses, sums[0], weight)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xentc import _arrays, _core, _rows, _validation
+from xentc import _arrays, _core, _validation
+from xentc._rows import BinaryTarget, Elements, Outputs, Rows, RowTarget, loss_of
 
 __all__ = [
     "binary_cross_entropy",
@@ -141,15 +142,12 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.4, 0.5], [0.8, 0.1, 0.1]], [2, -100], ignore_index=-100, label_smoothing=0.1)
     0.9625773500084807
     """
-    terms = {
-        "z_loss": _validation.as_number(z_loss, "z_loss"), "focal_gamma": _validation.as_number(focal_gamma, "focal_gamma")
-    }
-    return _rows.row_loss(
-        _core.softmax_loss, logits, "logits", target, terms=terms, class_weight=class_weight,
-        sample_weight=sample_weight, label_smoothing=label_smoothing, ignore_index=ignore_index, axis=axis,
-        reduction=reduction, return_grad=return_grad, return_hess=return_hess, out_grad=out_grad,
-        out_hess=out_hess, n_threads=n_threads,
-    )
+    z = _validation.as_number(z_loss, "z_loss")
+    gamma = _validation.as_number(focal_gamma, "focal_gamma")
+    rows = Rows(logits, "logits", axis)
+    targets = RowTarget(rows, target, class_weight, sample_weight, label_smoothing, ignore_index)
+    outputs = Outputs(reduction, return_grad, return_hess, out_grad, out_hess)
+    return loss_of(targets, outputs, n_threads, lambda call: call.cross_entropy(z, gamma))
 
 
 def binary_cross_entropy_with_logits(
@@ -231,12 +229,10 @@ def binary_cross_entropy_with_logits(
     >>> grad, hess
     (array([-0.5]), array([0.25]))
     """
-    return _rows.element_loss(
-        logits, "logits", target, sample_weight=sample_weight, pos_weight=pos_weight, label_smoothing=label_smoothing,
-        focal_gamma=_validation.as_number(focal_gamma, "focal_gamma"), reduction=reduction,
-        return_grad=return_grad, return_hess=return_hess, out_grad=out_grad, out_hess=out_hess,
-        n_threads=n_threads,
-    )
+    gamma = _validation.as_number(focal_gamma, "focal_gamma")
+    targets = BinaryTarget(Elements(logits, "logits"), target, sample_weight, pos_weight, label_smoothing)
+    outputs = Outputs(reduction, return_grad, return_hess, out_grad, out_hess)
+    return loss_of(targets, outputs, n_threads, lambda call: call.binary(gamma))
 
 
 def binary_cross_entropy(
@@ -305,10 +301,10 @@ def binary_cross_entropy(
     >>> binary_cross_entropy([0.9, 0.2, 1.0], [1, 0, 0], reduction="none", eps=1e-7)
     array([ 0.10536052,  0.22314355, 16.11809565])
     """
-    return _rows.element_loss(
-        proba, "proba", target, sample_weight=sample_weight, pos_weight=pos_weight, label_smoothing=label_smoothing,
-        eps=_clip(eps), reduction=reduction, return_grad=return_grad, out_grad=out_grad, n_threads=n_threads,
-    )
+    clip = _clip(eps)
+    targets = BinaryTarget(Elements(proba, "proba"), target, sample_weight, pos_weight, label_smoothing)
+    outputs = Outputs(reduction, return_grad, False, out_grad)
+    return loss_of(targets, outputs, n_threads, lambda call: call.binary_probability(clip))
 
 
 def _clip(eps: float | None) -> float:
@@ -386,12 +382,11 @@ def categorical_cross_entropy(
     array([0.05129329, 2.30258509])
     """
     normalize_rows = _validation.as_flag(normalize_rows, "normalize_rows")
-    return _rows.row_loss(
-        _core.proba_loss, proba, "proba", target, terms={"eps": _clip(eps), "normalized": normalize_rows},
-        checks_x=True, class_weight=class_weight, sample_weight=sample_weight, label_smoothing=label_smoothing,
-        ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad, out_grad=out_grad,
-        n_threads=n_threads,
-    )
+    clip = _clip(eps)
+    rows = Rows(proba, "proba", axis, bounded=True)
+    targets = RowTarget(rows, target, class_weight, sample_weight, label_smoothing, ignore_index)
+    outputs = Outputs(reduction, return_grad, False, out_grad)
+    return loss_of(targets, outputs, n_threads, lambda call: call.probability(clip, normalize_rows))
 
 
 def nll_loss(
@@ -446,11 +441,10 @@ def nll_loss(
     >>> nll_loss(np.log([[0.5, 0.5], [0.25, 0.75]]), [0, 1])
     0.4904146265058631
     """
-    return _rows.row_loss(
-        _core.proba_loss, log_proba, "log_proba", target, terms={"logs": True}, class_weight=class_weight,
-        sample_weight=sample_weight, ignore_index=ignore_index, axis=axis, reduction=reduction, return_grad=return_grad,
-        out_grad=out_grad, n_threads=n_threads,
-    )
+    rows = Rows(log_proba, "log_proba", axis)
+    targets = RowTarget(rows, target, class_weight, sample_weight, ignore_index=ignore_index)
+    outputs = Outputs(reduction, return_grad, False, out_grad)
+    return loss_of(targets, outputs, n_threads, lambda call: call.probability(logs=True))
 
 
 def kl_divergence(
@@ -505,10 +499,9 @@ def kl_divergence(
     """
     if not _arrays.is_sparse(target) and np.shape(target) != np.shape(logits):
         raise ValueError(f"target has shape {np.shape(target)}; expected probabilities of logits' shape, {np.shape(logits)}")
-    return _rows.row_loss(
-        _core.softmax_loss, logits, "logits", target, terms={"entropy": True}, sample_weight=sample_weight, axis=axis,
-        reduction=reduction, return_grad=return_grad, out_grad=out_grad, n_threads=n_threads,
-    )
+    targets = RowTarget(Rows(logits, "logits", axis), target, sample_weight=sample_weight)
+    outputs = Outputs(reduction, return_grad, False, out_grad)
+    return loss_of(targets, outputs, n_threads, lambda call: call.cross_entropy(entropy=True))
 
 
 def perplexity(

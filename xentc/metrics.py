@@ -202,10 +202,9 @@ def d2_log_loss_score(
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     frequencies = _frequencies(known, weight)
     rows = np.broadcast_to(frequencies, (len(weight), len(frequencies)))
-    null, *_ = _core.log_loss(
-        rows, known.target, known.entries, weight, None, eps_of(rows.dtype), 0.0, _config.threads_for(rows.size, None),
-        lowest_label=known.lowest, positions=known.positions,
-    )
+    call = _core.Call(rows, weight, _config.threads_for(rows.size, None))
+    known.attach(call)
+    null, *_ = call.log_loss(eps_of(rows.dtype), 0.0)
     return 1 - result.total / null
 
 

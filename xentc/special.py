@@ -71,7 +71,7 @@ def logsumexp(
     rows = _arrays.raw(x).transpose(kept + list(summed)).reshape(*(x.shape[d] for d in kept), count)
     result: np.ndarray = np.full(rows.shape[:-1], -np.inf, _arrays.result_type(x))
     if count and result.size:
-        _core.logsumexp(rows, result, _config.threads_for(rows.size, n_threads))
+        _core.Call(rows, None, _config.threads_for(rows.size, n_threads)).logsumexp(result)
     result = result.reshape(shape)
     if out is None:
         return result[()]
@@ -201,8 +201,9 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
         rows = raw.transpose(order).reshape(*(shape[d] for d in kept), count)
         target = np.empty(rows.shape, _arrays.result_type(x))
     if rows.size:
-        threads = _config.threads_for(rows.size, n_threads)
-        _core.softmax(rows, target, logs, threads, stream=result is out and len(axes) == 1)
+        call = _core.Call(rows, None, _config.threads_for(rows.size, n_threads))
+        call.set_derivatives(target, None, 1.0, stream=result is out and len(axes) == 1)
+        call.softmax(logs=logs)
     if len(axes) != 1:
         result[...] = target.reshape([shape[d] for d in order]).transpose(np.argsort(order))
     if out is not None and result is not out:

@@ -144,7 +144,7 @@ def is_sum_of(const int64_t[:, ::1] state, int64_t count):
 
 def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
     """Adds float64 values of any shape, with float64 weights of the same shape or None, to the state."""
-    cdef Call call = Call(values, weights, with_classes=False)
+    cdef Call call = Call(values, weights, n_threads, with_classes=False)
     cdef gathered g
     run(values_block, &call.job, n_threads, &g)
     exact_merge(<exact_sum *>&state[0, 0], &g.total.exact)
@@ -159,14 +159,23 @@ cdef double rounded_to(element kind, double value) noexcept:
     return result
 
 
-# ---- The calls. Each fills in a job; the Rows that it points into live as long as the Call.
+# ---- The calls.
 
-@cython.internal
 @cython.final
 @cython.freelist(2)                   # 6 kB: malloc and free would be a tenth of a small call
 cdef class Call:
-    cdef job job
+    """One call: rows of x with what else is set, which one of the losses at the end then runs through.
+
+    x: float16, float32 or float64, classes last; bfloat16 as the uint16 of their bits. sample_weight: float64 of the rows'
+    shape, or None: all are 1. with_classes=False: each element is a row, and stands for two classes: a logit for
+    [0, logit], a probability for [1 - p, p].
+
+    A loss returns the sum of the weighted row losses, that of the weights, the first row with an invalid target and the
+    first with an invalid probability, or -1. The sums are exact and rounded once.
+    """
+    cdef job job                      # the Rows that it points into live as long as the Call
     cdef list held
+    cdef readonly int n_threads
 
     cdef Rows hold(self, array, bint with_classes=False, bint writable=False):
         rows = Rows(array, with_classes, writable)
@@ -177,15 +186,17 @@ cdef class Call:
         cdef Rows rows = self.hold(array, False, writable)
         return rows.view.data
 
-    def __cinit__(self, x, sample_weight, *, bint with_classes=True):
+    def __cinit__(self, x, sample_weight, int n_threads, bint with_classes=True):
         self.held = []
+        self.n_threads = n_threads
         cdef Rows rows = self.hold(x, with_classes)
-        self.job.n_rows, self.job.n_classes, self.job.n_codes = rows.size, rows.n_classes, rows.n_classes
+        self.job.n_rows, self.job.n_classes = rows.size, rows.n_classes
         self.job.x.rows, self.job.x.class_stride = floats(rows.view), rows.class_stride
         self.set_weight(&self.job.weights.sample_weight, sample_weight)
         self.job.weights.weighted = sample_weight is not None
         self.job.weights.class_weight = &ONE
         self.job.terms.keep = 1
+        self.job.single = not with_classes
 
     cdef int set_weight(self, view *v, weight) except -1:
         if weight is None:
@@ -194,181 +205,152 @@ cdef class Call:
             v[0] = self.hold(weight).view
         return 0
 
-    cdef int set_target(self, target, bint soft, sparse, class_weight, ignore_index, double label_smoothing) except -1:
-        cdef Rows rows
-        if sparse is not None:
-            self.set_entries(*sparse)
-        else:
-            rows = self.hold(target, soft)
-            self.job.target.rows, self.job.target.class_stride, self.job.target.soft = rows.view, rows.class_stride, soft
-        cdef Py_ssize_t c
-        if class_weight is not None:
-            self.job.weights.class_weight, self.job.weights.class_weight_stride = <const double *>self.data(class_weight), 1
-            self.job.weights.weighted = True
-            for c in range(self.job.n_classes):
-                self.job.weights.has_negative |= self.job.weights.class_weight[c] < 0
-        if ignore_index is not None:
-            self.job.target.has_ignore, self.job.target.ignore_index = True, ignore_index
-            self.job.weights.weighted = True
-        self.job.terms.keep, self.job.terms.uniform = 1 - label_smoothing, label_smoothing / self.job.n_classes
-        return 0
+    # What is computed from.
+
+    def set_target(self, target, bint soft=False):
+        """Integer codes of the rows' shape, or where `soft` probabilities of x's shape; of elements their targets."""
+        cdef Rows rows = self.hold(target, soft)
+        self.job.target.rows, self.job.target.class_stride, self.job.target.soft = rows.view, rows.class_stride, soft
 
     def set_entries(self, indptr, indices, data):
+        """A sparse target: row i has the entries from indptr[i] to indptr[i + 1], classes ascending.
+
+        int64, int64, and float64; data may be None: all are 1.
+        """
         self.job.target.soft = True
         self.job.target.entries = <const int64_t *>self.data(indptr)
         self.job.target.indices = <const int64_t *>self.data(indices)
         if data is not None:
             self.job.target.values = <const double *>self.data(data)
 
-    cdef int set_labels(self, int64_t lowest_label, positions) except -1:
-        # The target is labels: the code of one is its distance from the lowest, or the position there in a table.
+    def set_labels(self, int64_t lowest_label, positions):
+        """The target is labels, of code label - lowest_label, or positions[label - lowest_label] (int32, -1 for none)."""
         cdef Rows rows
         self.job.target.lowest_label = lowest_label
         if positions is not None:
             rows = self.hold(positions)
             self.job.target.positions, self.job.target.n_positions = <const int32_t *>rows.view.data, rows.size
-        return 0
+
+    def set_ignored(self, int64_t ignore_index):
+        """Rows of this code count for nothing."""
+        self.job.target.has_ignore, self.job.target.ignore_index = True, ignore_index
+        self.job.weights.weighted = True
+
+    def set_class_weight(self, class_weight):
+        """float64, one a class."""
+        cdef Py_ssize_t c
+        self.job.weights.class_weight, self.job.weights.class_weight_stride = <const double *>self.data(class_weight), 1
+        self.job.weights.weighted = True
+        for c in range(self.job.n_classes):
+            self.job.weights.has_negative |= self.job.weights.class_weight[c] < 0
+
+    def set_pos_weight(self, pos_weight):
+        """float64 of x's shape, of binary targets."""
+        self.set_weight(&self.job.weights.pos_weight, pos_weight)
+        self.job.weights.pos_weighted = True
+
+    def set_smoothing(self, double label_smoothing):
+        """So much of every target is spread over the classes."""
+        self.job.terms.keep, self.job.terms.uniform = 1 - label_smoothing, label_smoothing / n_codes(&self.job)
 
     cdef int set_clip(self, double eps) except -1:
         # To [eps, 1 - eps], in the probabilities' own type.
         self.job.terms.clip = [rounded_to(self.job.x.rows.element, eps), rounded_to(self.job.x.rows.element, 1 - eps)]
         return 0
 
-    cdef int set_outputs(self, losses, grad, hess, bint narrow, double denominator, bint stream=False,
-                         bint with_classes=True) except -1:
-        cdef Rows rows
+    # Where results go.
+
+    def set_losses(self, losses, bint narrow=False):
+        """A contiguous array for the weighted row losses, or None; narrow: they are rounded to float32, its type."""
         self.job.out.loss_element = F32 if narrow else F64
-        self.job.out.denominator = denominator
         if losses is not None:
             self.job.out.losses = self.data(losses, True)
-        if grad is not None:
-            rows = self.hold(grad, with_classes, True)
-            self.job.out.grad.rows, self.job.out.grad.class_stride = floats(rows.view), rows.class_stride
-            self.job.out.stream = stream and rows.buffer.len >= STREAM_BYTES and rows.view.data != self.job.x.rows.data
-        if hess is not None:
-            rows = self.hold(hess, with_classes, True)
-            self.job.out.hess.rows, self.job.out.hess.class_stride = floats(rows.view), rows.class_stride
-        return 0
 
-    cdef run(self, block_loop loop, int n_threads):
-        # What the calls return. The sums are exact and rounded once.
+    def set_derivatives(self, grad, hess, double denominator, bint stream=False):
+        """Arrays of x's shape for the derivatives over the denominator, of any of x's dtypes, or None.
+
+        stream: a large gradient is written past the caches, which is slower where its memory is new.
+        """
+        cdef bint is_large
+        self.job.out.denominator = denominator
+        if grad is not None:
+            is_large = self.set_array(&self.job.out.grad, grad) >= STREAM_BYTES
+            self.job.out.stream = stream and is_large and self.job.out.grad.rows.data != self.job.x.rows.data
+        if hess is not None:
+            self.set_array(&self.job.out.hess, hess)
+
+    cdef Py_ssize_t set_array(self, array_of_rows *a, array) except -1:
+        # Returns its bytes.
+        cdef Rows rows = self.hold(array, not self.job.single, True)
+        a.rows, a.class_stride = floats(rows.view), rows.class_stride
+        return rows.buffer.len
+
+    # The losses.
+
+    def weights(self):
+        """Losses that are all 0: what is of use are the weights and the check of the codes."""
+        return self.sums_of(weights_block)
+
+    def cross_entropy(self, double z_loss=0, double focal_gamma=0, bint entropy=False):
+        """Of logits, with all its terms. entropy: add the sum of t log t."""
+        self.job.terms.z, self.job.terms.gamma, self.job.terms.entropy = z_loss, focal_gamma, entropy
+        return self.sums_of(cross_entropy_block)
+
+    def probability(self, double eps=0, bint normalized=False, bint logs=False):
+        """Of probabilities, clipped to [eps, 1 - eps]. normalized: over their sums; logs: x are logarithms. No Hessian."""
+        self.set_clip(eps)
+        self.job.terms.kind = LOGARITHMS if logs else AMOUNTS if normalized else PROBABILITIES
+        return self.sums_of(proba_block)
+
+    def binary(self, double focal_gamma=0):
+        """Of elements that are logits."""
+        self.job.terms.gamma = focal_gamma
+        return self.sums_of(binary_block)
+
+    def binary_probability(self, double eps):
+        """Of elements that are probabilities, clipped to [eps, 1 - eps]. No Hessian."""
+        self.job.terms.proba = True
+        self.set_clip(eps)
+        return self.sums_of(binary_block)
+
+    def log_loss(self, double eps, double tolerance):
+        """Of probabilities and one code a row, or the codes of set_entries; without a target nothing is summed.
+
+        Then come the lowest and the highest probability, whether all are finite, and whether rows sum to one within the
+        tolerance.
+        """
         cdef gathered g
-        run(loop, &self.job, n_threads, &g)
-        return (exact_rounded(&g.total.exact), exact_rounded(&g.total_weight.exact), self.found(g.bad_row),
-                self.found(g.bad_proba))
+        self.set_clip(eps)
+        self.job.terms.tolerance = tolerance
+        sums = self.sums_of(log_loss_block, &g)
+        sums_to_one = self.job.single or not g.range.sums_differ
+        return *sums, g.range.lowest, g.range.highest, not g.range.not_finite, sums_to_one
+
+    cdef tuple sums_of(self, block_loop loop, gathered *all=NULL):
+        cdef gathered g
+        if all == NULL:
+            all = &g
+        run(loop, &self.job, self.n_threads, all)
+        return (exact_rounded(&all.total.exact), exact_rounded(&all.total_weight.exact), self.found(all.bad_row),
+                self.found(all.bad_proba))
 
     cdef Py_ssize_t found(self, Py_ssize_t row):
         return -1 if row == self.job.n_rows else row
 
+    # Functions of logits.
 
-# The losses return the sum of the weighted losses, that of the weights, the first row with an invalid target, and the first
-# with an invalid probability, or -1. sample_weight and class_weight may be None: all are 1.
+    def logsumexp(self, out):
+        """log(sum(exp(x))) into a contiguous float64 or float32 array of the rows' shape."""
+        cdef gathered g
+        cdef Rows rows = self.hold(out, False, True)
+        self.job.out.losses, self.job.out.loss_element = rows.view.data, rows.view.element
+        run(logsumexp_block, &self.job, self.n_threads, &g)
 
-def total_weight(x, target, class_weight, sample_weight, *, ignore_index=None):
-    """As softmax_loss for integer targets, but of losses that are all 0: what is of use are the weights and the check."""
-    cdef Call call = Call(x, sample_weight)
-    call.set_target(target, False, None, class_weight, ignore_index, 0)
-    return call.run(weights_block, 1)
-
-
-def softmax_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore_index, double label_smoothing, losses,
-                 grad, hess, bint narrow, double denominator, int n_threads, double z_loss=0, double focal_gamma=0,
-                 bint entropy=False, *, bint stream=False, bint binary=False, int64_t lowest_label=0, positions=None):
-    """Losses of rows of logits: softmax cross-entropy with all its terms.
-
-    x: float16, float32 or float64 logits, classes last; bfloat16 as the uint16 of their bits. target: integer codes of the
-    rows' shape, or of x's shape where `soft`; None where `sparse` is (indptr, indices, data), int64, int64 and float64 with
-    sorted indices. class_weight: float64, one a class. sample_weight: float64 of the rows' shape. losses: None or a
-    contiguous array for the weighted row losses. grad, hess: None or arrays of x's shape, of any of x's dtypes, for the
-    derivatives divided by the denominator. narrow: row losses are rounded to float32. entropy: add the sum of t log t.
-    stream: a large grad is written past the caches, which is slower where its memory is new.
-    binary: a single logit stands for [0, logit]. lowest_label, positions: as in log_loss.
-    """
-    cdef Call call = Call(x, sample_weight)
-    call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
-    call.set_outputs(losses, grad, hess, narrow, denominator, stream)
-    call.set_labels(lowest_label, positions)
-    call.job.terms.gamma, call.job.terms.z, call.job.terms.entropy = focal_gamma, z_loss, entropy
-    if binary:
-        call.job.n_codes = 2
-    return call.run(cross_entropy_block, n_threads)
-
-
-def proba_loss(x, target, bint soft, sparse, class_weight, sample_weight, ignore_index, double label_smoothing, losses,
-               grad, hess, bint narrow, double denominator, int n_threads, double eps=0, bint normalized=False,
-               bint logs=False, *, bint stream=False):
-    """Losses of rows of probabilities, or of their logarithms; arguments as in softmax_loss, but hess, which is None.
-
-    eps: clip to [eps, 1 - eps], both rounded to x's dtype. normalized: rows are divided by their sums. logs: x are
-    log-probabilities.
-    """
-    cdef Call call = Call(x, sample_weight)
-    call.set_target(target, soft, sparse, class_weight, ignore_index, label_smoothing)
-    call.set_outputs(losses, grad, hess, narrow, denominator, stream)
-    call.set_clip(eps)
-    call.job.terms.kind = LOGARITHMS if logs else AMOUNTS if normalized else PROBABILITIES
-    return call.run(proba_block, n_threads)
-
-
-def binary_loss(x, target, pos_weight, sample_weight, losses, grad, hess, double denominator, int n_threads, *,
-                eps=None, bint narrow=False, double label_smoothing=0, double focal_gamma=0):
-    """Losses of binary targets, element by element: from logits, or with eps from probabilities clipped to [eps, 1 - eps].
-
-    target: of x's shape, of any real dtype. pos_weight, sample_weight: float64 of x's shape, or None.
-    """
-    cdef Call call = Call(x, sample_weight, with_classes=False)
-    call.job.target.rows = call.hold(target).view
-    call.set_weight(&call.job.weights.pos_weight, pos_weight)
-    call.job.weights.pos_weighted = pos_weight is not None
-    call.set_outputs(losses, grad, hess, narrow, denominator, False, False)
-    call.job.terms.keep, call.job.terms.uniform, call.job.terms.gamma = 1 - label_smoothing, label_smoothing / 2, focal_gamma
-    if eps is not None:
-        call.job.terms.proba = True
-        call.set_clip(eps)
-    return call.run(binary_block, n_threads)
-
-
-def logsumexp(x, out, int n_threads):
-    """log(sum(exp(x))) over the last axis into a contiguous float64 or float32 array of the rows' shape."""
-    cdef Call call = Call(x, None)
-    cdef Rows result = call.hold(out, False, True)
-    call.job.out.losses, call.job.out.loss_element = result.view.data, result.view.element
-    call.run(logsumexp_block, n_threads)
-
-
-def softmax(x, out, bint logs, int n_threads, *, bint stream=False):
-    """softmax, or its logarithm, over the last axis into an array of x's shape, of any of x's dtypes; stream as above."""
-    cdef Call call = Call(x, None)
-    call.set_outputs(None, out, None, False, 1, stream)
-    call.job.terms.logs = logs
-    call.run(softmax_block, n_threads)
-
-
-def log_loss(proba, target, entries, sample_weight, losses, double eps, double tolerance, int n_threads, *,
-             int64_t lowest_label=0, positions=None):
-    """Log-loss of rows of probabilities, and what there is to say about them, in one pass.
-
-    proba: as x in softmax_loss; a single class is P(class 1) of two. target: None (nothing is summed), or
-    integer codes, one a row, or row i's codes at target[entries[i]:entries[i + 1]]. One a row, they may be labels, of code
-    label - lowest_label, or positions[label - lowest_label] (int32, -1 for none). Returns the sums of the losses and of the
-    weights, and the first row with a code out of range or -1, as the other losses do; then the lowest and the highest
-    probability, whether all are finite, and whether the rows sum to one within the tolerance.
-    """
-    cdef Call call = Call(proba, sample_weight)
-    cdef gathered g
-    if call.job.n_classes == 1:
-        call.job.n_codes = 2
-    if target is not None and entries is not None:
-        call.set_entries(entries, target, None)
-    elif target is not None:
-        call.job.target.rows = call.hold(target).view
-    call.set_labels(lowest_label, positions)
-    call.set_outputs(losses, None, None, False, 1)
-    call.set_clip(eps)
-    call.job.terms.tolerance = tolerance
-    run(log_loss_block, &call.job, n_threads, &g)
-    return (exact_rounded(&g.total.exact), exact_rounded(&g.total_weight.exact), call.found(g.bad_row), g.range.lowest,
-            g.range.highest, not g.range.not_finite, call.job.n_classes == 1 or not g.range.sums_differ)
+    def softmax(self, bint logs):
+        """softmax, or its logarithm, into the gradient of set_derivatives."""
+        cdef gathered g
+        self.job.terms.logs = logs
+        run(softmax_block, &self.job, self.n_threads, &g)
 
 
 def elementary(int function, double[::1] x, double[::1] out):

@@ -20,7 +20,7 @@ cdef struct target_of_rows:
 
 
 cdef struct weights_of_rows:
-    const double *class_weight        # n_codes of them, or one with a stride of 0
+    const double *class_weight        # one a class, or one for all with a stride of 0
     int class_weight_stride
     bint has_negative                 # some class weight is
     view sample_weight                # float64, broadcast to the rows
@@ -54,7 +54,7 @@ cdef struct results:
 cdef struct job:
     Py_ssize_t n_rows
     Py_ssize_t n_classes
-    Py_ssize_t n_codes                # n_classes, or 2 where a single logit or probability stands for two classes
+    bint single                       # one class: a logit or probability that stands for two, as [0, x] or [1 - x, x]
     array_of_rows x                   # logits or probabilities
     target_of_rows target
     weights_of_rows weights
@@ -70,6 +70,10 @@ cdef struct gathered:
     Py_ssize_t bad_proba              # the first row with a probability outside [0, 1], or n_rows
     value_range range                 # of the probabilities
     char *scratch                     # this thread's, for what lasts no longer than a block
+
+
+cdef inline Py_ssize_t n_codes(const job *j) noexcept nogil:
+    return 2 if j.single else j.n_classes
 
 
 cdef inline Py_ssize_t computed_size(const job *j) noexcept nogil:

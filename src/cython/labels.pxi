@@ -298,8 +298,8 @@ def recode(codes, const int32_t[::1] ranks, const int64_t[::1] starts, out):
 # ---- The weights of the classes.
 
 def class_weights(target, sample_weight, int64_t[:, ::1] sums, *, int64_t lowest_label=0, positions=None):
-    """Adds each weight to the exact sum of its class; target, lowest_label and positions as in log_loss."""
-    cdef Call call = Call(sample_weight, sample_weight, with_classes=False)
+    """Adds each weight to the exact sum of its class; target, lowest_label and positions as of Call."""
+    cdef Call call = Call(sample_weight, sample_weight, 1, with_classes=False)
     cdef job *j = &call.job
     cdef Py_ssize_t i, c
     cdef int64_t code

@@ -54,7 +54,7 @@ cdef double minus_log_sum(const job *j, const char *row, int64_t start, int64_t 
         for e in range(n):
             same[e] = row
             code[e] = j.target.indices[start + e]
-            if not 0 <= code[e] < j.n_codes:
+            if not 0 <= code[e] < n_codes(j):
                 code[e] = 0
                 g.bad_row = min(g.bad_row, i)
         KERNELS.memory.gather([same, j.x.class_stride, j.x.rows.element, 0, NULL, NULL], code, n, p)
@@ -73,7 +73,6 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     cdef double[BLOCK] p, loss
     cdef row_pointer[BLOCK] rows
     cdef source x = [rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first, n, rows), j.pool, g.scratch]
-    cdef bint binary = j.n_classes == 1
     cdef int i
     KERNELS.probability.range(x, n, j.n_classes, j.terms.tolerance, p, &g.range)
     if j.target.rows.data == NULL and j.target.entries == NULL:
@@ -82,7 +81,7 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     if j.target.entries != NULL:
         for i in range(n):
             loss[i] = minus_log_sum(j, rows[i], j.target.entries[first + i], j.target.entries[first + i + 1], g, first + i)
-    elif binary:
+    elif j.single:
         KERNELS.memory.gather(x, FIRST_CLASS, n, p)
         KERNELS.probability.clipped_loss(p, t.code, j.terms.clip, n, loss)
     else:

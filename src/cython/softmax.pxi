@@ -13,7 +13,6 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef codes hot = [t.code, x_target, plain]
     cdef derivative given = [sums.slope, scale]
     cdef focal_derivative focal = [j.terms.gamma, sums.slope, sums.curvature, z, scale]
-    cdef bint binary = j.n_codes != j.n_classes
     cdef bint one_hot = not j.target.soft and j.terms.uniform == 0
     cdef bint derivatives = j.out.grad.rows.data != NULL or j.out.hess.rows.data != NULL
     cdef bint narrow = j.out.loss_element == F32 and j.terms.gamma == 0
@@ -23,7 +22,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     row_pairs.cached_exp = NULL
     if j.out.grad.rows.data != NULL and j.terms.gamma == 0:
         row_pairs.cached_exp = <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
-    if binary:
+    if j.single:
         KERNELS.memory.gather(x, FIRST_CLASS, n, x_target)
         KERNELS.pair.logit(x_target, n, &row_pairs)
         for i in range(n):

@@ -33,15 +33,15 @@ cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, g
     cdef int i, valid = True
     cdef ptrdiff_t row_stride = stride_of(&j.target.rows, first, n)
     if row_stride or n == 1:
-        valid = KERNELS.memory.codes(at(&j.target.rows, first), row_stride, j.target.rows.element, n, j.n_codes, t.code)
+        valid = KERNELS.memory.codes(at(&j.target.rows, first), row_stride, j.target.rows.element, n, n_codes(j), t.code)
     else:
         for i in range(n):
-            valid &= KERNELS.memory.codes(at(&j.target.rows, first + i), 0, j.target.rows.element, 1, j.n_codes, &t.code[i])
+            valid &= KERNELS.memory.codes(at(&j.target.rows, first + i), 0, j.target.rows.element, 1, n_codes(j), &t.code[i])
     if j.target.positions != NULL or j.target.lowest_label != 0:
         valid = True
         for i in range(n):
             t.code[i] = code_of(j, t.code[i])
-            valid &= 0 <= t.code[i] < j.n_codes
+            valid &= 0 <= t.code[i] < n_codes(j)
     if j.target.has_ignore:
         for i in range(n):
             t.ignored[i] |= t.code[i] == j.target.ignore_index
@@ -50,7 +50,7 @@ cdef void load_codes(const job *j, Py_ssize_t first, int n, rows_of_target *t, g
     for i in range(n):
         if j.target.has_ignore and t.ignored[i] and t.code[i] == j.target.ignore_index:
             t.code[i] = 0
-        elif not 0 <= t.code[i] < j.n_codes:
+        elif not 0 <= t.code[i] < n_codes(j):
             t.code[i] = 0
             g.bad_row = min(g.bad_row, first + i)
 
