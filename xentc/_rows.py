@@ -200,6 +200,8 @@ class BinaryTarget:
             raise ValueError(f"target has shape {self.target.shape}; expected that of {rows.name}, {rows.shape}")
         if self.target.dtype.kind not in "biu":
             self.target = _arrays.as_floats(self.target, "target")
+            if _arrays.is_bfloat16(self.target.dtype):
+                self.target = self.target.astype(np.float32)
         if pos_weight is not None:
             pos_weight = _validation.as_weight(pos_weight, rows.shape, "pos_weight", rows.name)
         if sample_weight is not None:
@@ -210,8 +212,7 @@ class BinaryTarget:
     def call(self, n_threads: int | None) -> Call:
         threads = _config.threads_for(self.rows.x.size * 8, n_threads)
         call = Call(self.rows.array, self.sample_weight, threads, with_classes=False)
-        target = self.target.astype(np.float32) if _arrays.is_bfloat16(self.target.dtype) else _arrays.native(self.target)
-        call.set_target(target)
+        call.set_target(_arrays.native(self.target))
         if self.pos_weight is not None:
             call.set_pos_weight(self.pos_weight)
         if self.smoothing:
@@ -231,10 +232,10 @@ class BinaryTarget:
 
     def checked(self, sums: Sums) -> float:
         _, weight, bad, bad_proba = sums
-        for position, values, name in ((bad, self.target, "target"), (bad_proba, self.rows.x, self.rows.name)):
-            if position >= 0:
-                where = np.unravel_index(position, values.shape)
-                raise ValueError(f"{name}{place(where)} is {values[where]}; expected values from 0 to 1")
+        if bad >= 0 or bad_proba >= 0:
+            position, values, name = (bad, self.target, "target") if bad >= 0 else (bad_proba, self.rows.x, self.rows.name)
+            where = np.unravel_index(position, values.shape)
+            raise ValueError(f"{name}{place(where)} is {values[where]}; expected values from 0 to 1")
         return weight
 
 
