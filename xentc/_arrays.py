@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-
 _FLOAT64, _FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 
 
