@@ -84,7 +84,7 @@ def kernel_shapes(int itemsize):
     cdef int i
     lanes = 64 // itemsize
     return {
-        "classes": sorted({most_classes(<shape>i, itemsize) for i in range(SHAPES)}),
+        "classes": sorted({most_classes(<shape>i, itemsize) for i in range(<int>SHAPES)}),
         "rows": sorted({8, lanes, BLOCK}),
         "stream_bytes": STREAM_BYTES,
     }

@@ -57,7 +57,7 @@ cdef extern from "memory/scratch.h" nogil:
 
 cdef extern from "dispatch/kernels.h" nogil:
     struct segment_pool:
-        void (*run)(const segment_pool *, void (*part)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
+        void (*run)(const segment_pool *, void (*task)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
         int n_threads
         char *scratch
         size_t scratch_bytes
