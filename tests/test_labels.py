@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
@@ -313,3 +314,13 @@ def test_what_the_last_of_many_labels_is(case, labels):
 
     want = outcome(sklearn.metrics.log_loss)
     assert outcome(log_loss) == (want if isinstance(want, str) else pytest.approx(want, rel=1e-12))
+
+
+def test_labels_that_end_in_nul():
+    y = ["a", "a\0", "a", "b"]
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2], [0.1, 0.2, 0.7]])
+    want = log_loss([0, 1, 0, 2], p)
+    for labels in (None, ["a", "a\0", "b"], np.array(["a", "a\0", "b"], object)):
+        for same in (y, np.array(y, object), pd.Series(y), pd.Series(y, dtype="category"), pl.Series(y)):
+            assert log_loss(same, p, labels=labels) == want
+            assert log_loss(list(same) * 300, np.tile(p, (300, 1)), labels=labels) == pytest.approx(want, rel=1e-15)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import xentc
+
 SOURCES = Path(__file__).parents[1] / "src"
 
 # Each may use itself and those before it.
@@ -56,3 +58,7 @@ def test_headers_stand_alone(name):
             assert "#error" in alone.stderr, f"{header} says nothing of its parameters"
         else:
             assert alone.returncode == 0, f"{header}: {alone.stderr[:2000]}"
+
+
+def test_public_names():
+    assert set(xentc.__all__) <= set(dir(xentc))
