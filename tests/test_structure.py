@@ -37,9 +37,8 @@ def test_every_folder_has_its_place():
 
 
 def read_alone(header, name, *flags):
-    compiler = command(name, cross=name == "neon" and CROSS is not None)
-    return subprocess.run([*compiler, *flags, "-x", "c", "-"], input=f'#include "{header}"\n', capture_output=True, text=True,
-                          check=False)
+    compiler = [*command(name, cross=name == "neon" and CROSS is not None), *flags, "-x", "c", "-"]
+    return subprocess.run(compiler, input=f'#include "{header}"\n', capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", ["portable", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_SETS)])

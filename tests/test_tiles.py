@@ -39,15 +39,16 @@ def test_rows_are_packed(c, dtype):
         order = np.random.default_rng(k).permutation(lanes)
         layouts = {
             "rows that follow": (a, element, True),
-            "rows anywhere": (a[order], element, False),
+            "rows anywhere": (a, element, False),
             "side by side": (np.asfortranarray(a), element, True),
             "steps between classes": (around[:, 1 : 2 * k + 1 : 2], element, True),
             "narrow": (halves, F16, True),
-            "narrow, anywhere": (halves[order], F16, False),
+            "narrow, anywhere": (halves, F16, False),
             "narrow, side by side": (np.asfortranarray(halves), F16, True),
         }
         for name, (layout, kind, even) in layouts.items():
-            rows = np.array([layout[i].ctypes.data for i in range(lanes)])
+            taken = slice(None) if even else order
+            rows = np.array([row.ctypes.data for row in layout])[taken]
             room = c.scratch_of(k, dtype.itemsize)
             scratch, tile = aligned(room + 64, np.uint8), aligned(lanes * k + 1, dtype)
             scratch[room:], tile[-1] = MARGIN, -77
@@ -55,7 +56,7 @@ def test_rows_are_packed(c, dtype):
             row_stride = int(rows[1] - rows[0]) if even else 0
             pack(rows, class_stride, kind, row_stride, k, scratch, tile)
             got = tile[:-1].reshape(k, lanes)
-            np.testing.assert_array_equal(got, layout.T.astype(dtype), err_msg=f"{name}, {k} classes")
+            np.testing.assert_array_equal(got, layout[taken].T.astype(dtype), err_msg=f"{name}, {k} classes")
             assert tile[-1] == -77
             assert (scratch[room:] == MARGIN).all()
 
