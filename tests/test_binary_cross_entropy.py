@@ -22,7 +22,7 @@ def test_binary_logits_against_mpmath(gamma, dtype):
             x, np.full(len(x), t), pos_weight=pos, focal_gamma=gamma, reduction="none", return_hess=True
         )
         for i, value in enumerate(x):
-            with mp.workprec(1100):  # probabilities of e^-700, that is 2^-1010, and 53 bits of them
+            with mp.workprec(100 + int(1.45 * abs(value))):  # probabilities of e^-|x|, and 53 bits of them
                 a1, a0, v = mp.mpf(pos) * mp.mpf(t), 1 - mp.mpf(t), mp.mpf(float(value))
 
                 def of(v, a1=a1, a0=a0):

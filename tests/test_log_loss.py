@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn.metrics
+from depth import slow_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import EPS, log_loss_rows, random_proba, ulps
@@ -17,7 +18,7 @@ from oracles import EPS, log_loss_rows, random_proba, ulps
 from xentc import cross_entropy, d2_log_loss_score, log_loss, log_loss_per_sample
 
 
-@pytest.mark.parametrize("batch", range(40))
+@pytest.mark.parametrize("batch", slow_but(range(8), range(40)))
 def test_random_valid_calls(batch):
     for case in range(50):
         check_random_call(np.random.default_rng([batch, case]))

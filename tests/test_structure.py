@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+from depth import slow_but
 from native import CROSS, SETS, SOURCES, command
 
 import xentc
@@ -14,7 +15,6 @@ ORDER = ["simd", "memory", "sums", "targets", "softmax", "losses", "dispatch", "
 EVERY_HEADER = sorted(path.relative_to(SOURCES).as_posix() for path in SOURCES.glob("*/*.h"))
 TEMPLATES = [name for name in EVERY_HEADER if name.endswith(".template.h") or name == "simd/instantiate.h"]
 HEADERS = [name for name in EVERY_HEADER if name not in TEMPLATES]
-OTHER_SETS = [name for name in SETS if name != "portable"]
 
 
 def includes(path):
@@ -41,7 +41,7 @@ def read_alone(header, name, *flags):
     return subprocess.run(compiler, input=f'#include "{header}"\n', capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["portable", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_SETS)])
+@pytest.mark.parametrize("name", slow_but(["portable"], SETS))
 def test_headers_stand_alone(name):
     for header in HEADERS:
         alone = read_alone(header, name, "-fsyntax-only", "-Wall", "-Wextra", "-Werror")

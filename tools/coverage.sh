@@ -3,8 +3,8 @@
 #
 #     tools/coverage.sh [SET [PYTEST_ARGUMENT...]]        no SET: avx2; no arguments: all tests but the slow ones
 #
-# Run it where the tests run, with pytest-cov and gcovr; the build is made in a temporary folder. Tests in other processes
-# count for src only. One process runs the tests: those of pytest-xdist end before gcov writes what it counted.
+# Run it where the tests run, with pytest-cov and gcovr; the build is made in a temporary folder. What tests start other
+# Python processes for counts in src, but not in xentc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,11 +17,12 @@ trap 'rm -rf "$folder"' EXIT
 # A fresh environment that finds our packages, but not an editable xentc among them: path files of others are not read.
 python -m venv --without-pip "$folder/venv"
 python -P -c 'import sys; print(*filter(None, sys.path), sep="\n")' > "$(echo "$folder"/venv/lib/python*/site-packages)/outer.pth"
-# Where functions are inlined whole, gcov has few of their lines. Lines of Cython are its own with line directives.
-python -m pip --python "$folder/venv/bin/python" install --quiet --no-deps --no-build-isolation . \
-    -Cbuild-dir="$folder/build" -Csetup-args=-Dinstruction_sets="$set" -Csetup-args=-Db_coverage=true \
-    -Csetup-args=-Doptimization=1 -Csetup-args=-Dc_args=-Dalways_inline=unused -Csetup-args=-Dcython_args=--line-directives
-XENTC_ISA=$set "$folder/venv/bin/python" -P -m pytest -q -p no:cacheprovider -p no:xdist --cov=xentc --cov-report=term-missing \
-    "$@" || echo "--- some tests failed"
-python -P -m gcovr --root . --filter src/ --exclude-unreachable-branches --merge-mode-functions=merge-use-line-0 \
-    --gcov-ignore-parse-errors=all "$folder/build"
+# Functions that are inlined whole would have no lines; line directives make those of Cython its own.
+CYTHON="cython --line-directives" python -m pip --python "$folder/venv/bin/python" install --quiet --no-deps \
+    --no-build-isolation . -Cbuild-dir="$folder/build" -Csetup-args=-Dinstruction_sets="$set" -Csetup-args=-Db_coverage=true \
+    -Csetup-args=-Doptimization=1 -Csetup-args=-Dc_args=-Dalways_inline=unused
+printf '[run]\nsource_pkgs = xentc\n' > "$folder/coveragerc"
+COVERAGE_FILE="$folder/coverage" XENTC_ISA=$set "$folder/venv/bin/python" -P -m pytest -q -n auto -p no:cacheprovider \
+    --cov --cov-config="$folder/coveragerc" --cov-report=term-missing "$@" || echo "--- not all tests pass"
+# Templates are compiled for two types: a line counts where either reaches it.
+python -P -m gcovr --root . --filter src/ --merge-lines --merge-mode-functions=merge-use-line-0 "$folder/build"
