@@ -1,6 +1,13 @@
-"""How the tests share the processors when pytest-xdist runs several at once."""
+"""How the tests share the processors when pytest-xdist runs several at once, and what tests of several files are given."""
 
 import os
+import zlib
+
+import numpy as np
+import pytest
+from units import Units
+
+from xentc import _core
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Threads that wait for each other in one process must not spin while another one has work.
@@ -9,3 +16,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     def pytest_collection_modifyitems(items):
         """The longest first: each worker begins with one of them, and the others fill up what is left of the time."""
         items.sort(key=lambda item: "test_all_on" not in item.name)
+
+
+@pytest.fixture
+def rng(request):
+    """A test sees the same numbers whichever other tests run."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture(scope="session")
+def c(tmp_path_factory):
+    """The pieces of the C layer, of the instruction set in use."""
+    return Units(_core.build_info()["instruction_sets"]["chosen"], tmp_path_factory.mktemp("units"))

@@ -5,6 +5,7 @@ And inputs that the tests share: rows that are hard.
 
 import mpmath as mp
 import numpy as np
+import scipy.sparse
 
 mp.mp.prec = 2400  # beyond the spread of any two float64 logits that matter together
 
@@ -114,3 +115,42 @@ def rows_of(kind, n, k, dtype, seed=0):
     if kind == "loss below 1e-200":
         y = x.argmax(axis=1)
     return x, y
+
+
+def rows_of_probabilities(rng, n, k, dtype):
+    """Probabilities from near 1 to subnormal ones, and targets of all kinds with their weights."""
+    x = rng.standard_normal((n, k)) * rng.choice([0.5, 5, 20], (n, 1))
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    p = np.maximum(e / e.sum(axis=1, keepdims=True), 1e-40).astype(dtype)
+    dense = rng.dirichlet(np.ones(k), n).astype(dtype)
+    dense[::3, k // 2] = 0
+    p[::3, k // 2] = 0
+    codes = np.where(p[np.arange(n), np.arange(n) % k] > 0, np.arange(n) % k, p.argmax(axis=1))
+    return p, {"codes": (codes, np.eye(k)[codes]), "dense": (dense, dense), "wider": (dense.astype(float), dense),
+               "sparse": (scipy.sparse.csr_array(dense), dense)}
+
+
+# ---- log_loss.
+
+EPS = {np.float64: 2.0**-52, np.float32: 2.0**-23, np.float16: 2.0**-10}
+
+
+def log_loss_rows(codes, proba):
+    """-log p of the clipped probability of each row's class, in mpmath."""
+    eps = EPS[proba.dtype.type]
+    rows = []
+    for i, c in enumerate(codes):
+        if proba.ndim == 1:
+            p = mp.mpf(float(np.clip(float(proba[i]), eps, 1 - eps)))
+            rows.append(-mp.log(p if c else 1 - p))
+        else:
+            rows.append(-mp.log(mp.mpf(float(np.clip(float(proba[i, c]), eps, 1 - eps)))))
+    return np.array(rows, object)
+
+
+def random_proba(rng, n, k, dtype, extreme):
+    """Rows of the softmax, of logits of 1 or of 12."""
+    logits = rng.standard_normal((n, k)) * (12 if extreme else 1)
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return np.clip(p, 0, 1).astype(dtype)

@@ -5,13 +5,13 @@ A change of a golden hash is a change of results: it needs a line in CHANGELOG.m
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from depth import slow_but
+from native import CROSS, SOURCES, build
 from oracles import mixed
 
 from xentc import (
@@ -113,7 +113,7 @@ def test_segments_of_long_rows(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", GOLDEN)
-@pytest.mark.parametrize("n_classes", [2, 3, 10, 100, 30_000])
+@pytest.mark.parametrize("n_classes", slow_but([3, 100], [2, 3, 10, 100, 30_000]))
 @pytest.mark.parametrize("layout", ["C", "F", "classes reversed"])
 def test_gradients_past_the_caches(dtype, n_classes, layout):
     """From 32 MB on derivatives are written past the caches: the bits are those of small pieces, wherever they begin."""
@@ -212,28 +212,22 @@ GOLDEN_LOG_LOSS = "7c44365d7dda91ed"
 
 # ---- NEON, by a cross compiler and an emulator where they are installed: the kernels themselves, on the same bytes.
 
-DRIVER = Path(__file__).with_name("kernel_driver.c")
-SOURCES = Path(__file__).parents[1] / "src"
+DRIVER = SOURCES.parent / "tests" / "kernel_driver.c"
 KERNELS = [path for path in SOURCES.glob("*/*.c") if path.parent.name != "runtime" and path.name != "choose.c"]
-CROSS = shutil.which("aarch64-linux-gnu-gcc")
 EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fno-math-errno", f"-I{SOURCES}"]
 
 
-def driver_output(tmp_path, compiler, flags, run, data):
-    name = tmp_path / f"driver{len(os.listdir(tmp_path))}"
-    command = [compiler, *FLAGS, *flags, str(DRIVER), *map(str, KERNELS), "-o", str(name), "-lm", "-static"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return subprocess.run([*run, str(name)], input=data, check=True, capture_output=True).stdout
+def driver_output(program, name, run, data, **options):
+    shapes = ",".join(f"{{{n},{k}}}" for n, k in KINDS)
+    build(program, name, "-O2", "-static", f"-DINPUTS={shapes}", DRIVER, *KERNELS, **options)
+    return subprocess.run([*run, str(program)], input=data, check=True, capture_output=True).stdout
 
 
 @pytest.mark.skipif(not (CROSS and EMULATOR), reason="needs aarch64-linux-gnu-gcc and qemu-aarch64")
 @pytest.mark.skipif(_core.build_info()["instruction_sets"]["chosen"] != "portable", reason="done beside the portable set")
 def test_neon(tmp_path):
     data = b"".join(x.tobytes() for dtype in ("f8", "f4") for x, _ in inputs(dtype))
-    shapes = ["-DINPUTS=" + ",".join(f"{{{n},{k}}}" for n, k in KINDS)]
-    portable = [*shapes, "-DINSTRUCTION_SET=portable", "-DPORTABLE"]
-    native = driver_output(tmp_path, shutil.which("cc") or "gcc", portable, [], data)
-    neon = driver_output(tmp_path, CROSS, [*shapes, "-DINSTRUCTION_SET=neon"], [EMULATOR], data)
+    native = driver_output(tmp_path / "portable", "portable", [], data)
+    neon = driver_output(tmp_path / "neon", "neon", [EMULATOR], data, cross=True)
     assert len(native) > 1_000_000
     assert neon == native

@@ -1,6 +1,7 @@
 """The table of edges, one test a row, for every loss over rows of classes: probabilities, their logarithms, or logits."""
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_codes_out_of_range(loss):
         t[1] = bad
         with pytest.raises(ValueError, match=rf"target\[1\] is {bad}, but .* have 4 classes"):
             function(x, t)
-        with pytest.raises(ValueError, match="target"):
+        with pytest.raises(ValueError, match=rf"target\[1\] is {bad}, but .* have 4 classes"):
             function(x, t, sample_weight=[1, 0, 1])  # also where the row counts for nothing
         assert function(x, t, ignore_index=bad) == function(x[::2], t[::2])
 
@@ -88,10 +89,11 @@ def test_codes_out_of_range(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_nan_in_a_soft_target(loss):
     function, x, t = inputs(loss, "soft")
-    t[0, 3] = NAN
-    value = function(x, t, reduction="none")
-    assert math.isnan(value[0])
-    assert np.isfinite(value[1:]).all()
+    t[0, 1] = NAN
+    for k in (2, K):
+        value = function(x[:, :k], t[:, :k], reduction="none")
+        assert math.isnan(value[0])
+        assert np.isfinite(value[1:]).all()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -149,8 +151,8 @@ def test_logits_that_have_no_softmax(loss, row):
 @pytest.mark.parametrize("loss", ["cross_entropy", "smoothed", "focal", "focal, not integer"])
 def test_one_class(loss):
     function, _, _ = LOSSES[loss]
-    for target in ([0], [[1.0]]):
-        value, grad, hess = function([[7.0]], target, return_hess=True)
+    for target, x in itertools.product(([0], [[1.0]]), (7.0, -1e300)):
+        value, grad, hess = function([[x]], target, return_hess=True)
         assert value == 0
         assert grad[0, 0] == 0
         assert hess[0, 0] == 0
@@ -165,3 +167,79 @@ def test_an_offset_changes_nothing(loss, shift):
     got = function(x + shift, [0, 2], reduction="none", return_grad=True)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14, atol=2e-16)
+
+
+@pytest.mark.parametrize("k", [3, 200])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("soft", [False, True])
+class TestRowsOfCrossEntropy:
+    """More edges of one loss, with few and with many classes, and that they leave the rows beside them alone."""
+
+    def loss_and_grad(self, k, dtype, soft, values, y=0, weight=None, filler=-1.0):
+        """One special row between two ordinary ones, which it must leave alone."""
+        x = np.full((3, k), filler, dtype)
+        x[1, : len(values)] = values
+        target = np.array([0, y, 1])
+        target = np.eye(k)[target] if soft else target
+        loss, grad = cross_entropy(x, target, sample_weight=weight, reduction="none", return_grad=True)
+        ordinary, ordinary_grad = cross_entropy(x[::2], target[::2], reduction="none", return_grad=True)
+        np.testing.assert_array_equal(loss[::2], ordinary)
+        np.testing.assert_array_equal(grad[::2], ordinary_grad)
+        return loss[1], grad[1]
+
+    def test_nan(self, k, dtype, soft):
+        loss, grad = self.loss_and_grad(k, dtype, soft, [0, NAN])
+        assert math.isnan(loss)
+        assert np.isnan(grad).all()
+        assert loss.tobytes() == dtype(NAN).tobytes()
+        assert grad.tobytes() == np.full(k, NAN, dtype).tobytes()
+
+    def test_masked_class(self, k, dtype, soft):
+        loss, grad = self.loss_and_grad(k, dtype, soft, [0, -INF])
+        assert math.isfinite(loss)
+        assert grad[1] == 0
+        assert np.isfinite(grad).all()
+
+    def test_masked_target(self, k, dtype, soft):
+        loss, grad = self.loss_and_grad(k, dtype, soft, [-INF, 2])
+        assert loss == INF
+        assert grad[0] == -1
+        assert np.isfinite(grad).all()
+
+    def test_all_masked(self, k, dtype, soft):
+        loss, grad = self.loss_and_grad(k, dtype, soft, [-INF] * k)
+        assert math.isnan(loss)
+        assert np.isnan(grad).all()
+
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_positive_infinity(self, k, dtype, soft, place):
+        loss, grad = self.loss_and_grad(k, dtype, soft, np.where(np.arange(2) == place, INF, 0))
+        assert math.isnan(loss)
+        assert np.isnan(grad).all()
+
+    def test_row_of_no_weight(self, k, dtype, soft):
+        loss, grad = self.loss_and_grad(k, dtype, soft, [NAN, INF], weight=[1, 0, 1])
+        assert loss == 0
+        assert (grad == 0).all()
+
+    @pytest.mark.parametrize("value", [1e308, -1e308, 5e-324, 1e6, -1e30])
+    def test_extreme_but_equal(self, k, dtype, soft, value):
+        value = dtype(np.clip(value, np.finfo(dtype).min, np.finfo(dtype).max))
+        loss, grad = self.loss_and_grad(k, dtype, soft, [value] * k, filler=value)
+        eps = float(np.finfo(dtype).eps)
+        assert float(loss) == pytest.approx(math.log(k), rel=eps)
+        np.testing.assert_allclose(grad[1:], 1 / k, rtol=eps)
+
+
+def test_class_weight_of_zero():
+    # Not as if the row were ignored: a NaN shows. But 0 * inf is 0.
+    x = np.array([[0.0, -INF], [0.0, NAN], [1.0, 2.0]])
+    loss, grad = cross_entropy(x, [1, 1, 0], class_weight=[1, 0], reduction="none", return_grad=True)
+    assert loss[0] == 0
+    assert math.isnan(loss[1])
+    assert (grad[0] == 0).all()
+    assert math.isnan(cross_entropy(x, [1, 1, 0], class_weight=[1, 0]))
+
+
+def test_soft_target_of_zero_at_a_masked_class():
+    assert cross_entropy([[0.0, 0.0, -INF]], [[0.5, 0.5, 0.0]]) == pytest.approx(math.log(2))

@@ -16,7 +16,7 @@ OTHERS = [name for name in SETS["usable"] if name != SETS["chosen"]]
 ONCE = [
     "test_examples.py",
     "test_labels.py",
-    "test_log_loss.py::test_scorers",
+    "test_scorers.py",
     "test_peers.py",
     "test_structure.py",
 ]

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
+from depth import slow_but
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -243,8 +244,9 @@ def examples(n):
 
 
 @every_loss
-@examples(200)
-def test_every_layout_gives_the_bits_of_plain_copies(loss, data):
+@pytest.mark.parametrize("part", slow_but([0], range(5)))
+@examples(40)
+def test_every_layout_gives_the_bits_of_plain_copies(loss, data, part):
     derivatives = loss.derivatives[: data.draw(st.integers(0, len(loss.derivatives)), "derivatives")]
     into = {name: data.draw(st.sampled_from(["new", *FLOATS] + ["x"] * (name == "grad")), name) for name in derivatives}
     reduction = data.draw(st.sampled_from(["none", "sum", "mean"]), "reduction")

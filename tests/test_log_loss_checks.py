@@ -2,6 +2,7 @@
 
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -224,3 +225,9 @@ def test_warnings_point_at_the_caller(function):
     with pytest.warns(FutureWarning) as seen:
         function(Y, y_pred=P)
     assert seen[0].filename == __file__
+
+
+def test_bfloat16_weights_of_log_loss():
+    w = np.array([1, np.nan], ml_dtypes.bfloat16)
+    with pytest.raises(ValueError, match="Input sample_weight contains NaN"):
+        xentc.log_loss([0, 1], [0.2, 0.7], sample_weight=w)

@@ -1,5 +1,7 @@
 """Sparse targets: what they mean, and that damaged ones end in a ValueError before anything reads through them."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -125,3 +127,25 @@ def test_the_gradient_must_not_go_into_the_target():
     target = csr(data=np.ones(20), indices=np.tile(np.arange(4), 5), indptr=np.arange(0, 24, 4))
     with pytest.raises(ValueError, match="out_grad shares memory with target's data"):
         cross_entropy(X, target, return_grad=True, out_grad=target.data.reshape(5, 4))
+
+
+def test_sparse_targets_are_never_dense(rng):
+    n, k = 3000, 2000
+    x = np.broadcast_to(np.float32(0.5), (n, k))
+    t = scipy.sparse.random_array((n, k), density=1e-3, format="csr", rng=np.random.default_rng(0))
+    assert cross_entropy(x, t, reduction="sum") == pytest.approx(t.sum() * math.log(k), rel=1e-6)
+    dense = t[:50].toarray()
+    x = rng.standard_normal((50, k))
+    np.testing.assert_array_equal(cross_entropy(x, t[:50], reduction="none"), cross_entropy(x, dense, reduction="none"))
+    np.testing.assert_allclose(kl_divergence(x, t[:50]), kl_divergence(x, dense), rtol=1e-15)
+    repeated = scipy.sparse.coo_array(([0.25, 0.25, 0.5], ([0, 0, 0], [1, 1, 0])), shape=(1, 3))
+    assert cross_entropy([[1.0, 2.0, 3.0]], repeated) == cross_entropy([[1.0, 2.0, 3.0]], [[0.5, 0.5, 0.0]])
+
+
+def test_sparse_targets_of_the_other_losses(rng):
+    p = rng.dirichlet(np.ones(6), 12)
+    t = rng.dirichlet(np.ones(6), 12) * (rng.random((12, 6)) < 0.5)
+    for function, x in ((categorical_cross_entropy, p), (nll_loss, np.log(p)), (kl_divergence, np.log(p))):
+        sparse, dense = (function(x, target, return_grad=True) for target in (scipy.sparse.csr_array(t), t))
+        for a, b in zip(sparse, dense, strict=True):
+            np.testing.assert_array_equal(a, b)

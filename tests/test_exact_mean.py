@@ -173,3 +173,23 @@ def test_errors():
     with pytest.raises(TypeError, match="other must be an ExactMean, got float"):
         total.merge(1.0)
     assert total.count == 0
+
+
+@pytest.mark.parametrize("scale", [2.0**20 - 1, 2.0**19, 1.0, 2.0**-21, 2.0**-45, 2.0**-90, 2.0**-130])
+def test_sums_of_very_many(scale):
+    """More than any bin takes before it must be emptied."""
+    values = np.random.default_rng(0).uniform(0.9, 1.0, 300_000) * scale
+    total = ExactMean()
+    total.add(values)
+    assert total.sum() == math.fsum(values)
+
+
+@pytest.mark.parametrize("exponent", range(-150, 30, 10))
+def test_sums_that_cancel(exponent):
+    """Nothing of a value is lost on the way: what is left of a sum that all but cancels would show it."""
+    rng = np.random.default_rng(exponent + 200)
+    values = np.ldexp(rng.uniform(0.5, 1.0, 200_000), exponent)
+    total = ExactMean()
+    total.add(values)
+    total.add(-rng.permutation(values))
+    assert total.sum() == 0
