@@ -5,8 +5,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     cdef rows_of_target t
     cdef double[BLOCK] x, given, pos_weight, loss, grad, hess, scale
     cdef binary_target target = [given, NULL, j.terms.keep, j.terms.uniform]
-    cdef bint derivatives = j.out.grad.rows.data != NULL or j.out.hess.rows.data != NULL
-    cdef double *slope = &grad[0] if derivatives else <double *>NULL
+    cdef double *slope = &grad[0] if has_derivatives(j) else <double *>NULL
     cdef bint valid
     cdef int i
     read_elements(&j.x.rows, first, n, x)
@@ -26,7 +25,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
             if j.terms.proba and (x[i] < 0 or x[i] > 1):
                 g.bad_proba = min(g.bad_proba, first + i)
     finish_rows(j, first, n, loss, &t, g)
-    if not derivatives:
+    if not has_derivatives(j):
         return
     set_scale(j, n, &t, scale)
     if j.out.hess.rows.data != NULL:

@@ -81,6 +81,10 @@ cdef inline Py_ssize_t computed_size(const job *j) noexcept nogil:
     return 8 if j.x.rows.element == F64 else 4
 
 
+cdef inline bint has_derivatives(const job *j) noexcept nogil:
+    return j.out.grad.rows.data != NULL or j.out.hess.rows.data != NULL
+
+
 ctypedef void (*block_loop)(const job *, Py_ssize_t, int, gathered *) noexcept nogil
 
 
