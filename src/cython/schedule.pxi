@@ -41,7 +41,7 @@ cdef int hire(workers *all, int n, const job *j, segment_pool *sharing) except -
     for t in range(n):
         g = gathered_by(all, t)
         memset(g, 0, sizeof(gathered))
-        g.bad_row = g.bad_proba = j.n_rows
+        g.bad_row = g.bad_probability = j.n_rows
         g.range.lowest, g.range.highest = INFINITY, -INFINITY
         g.scratch = <char *>g + size
     return 0
@@ -60,7 +60,7 @@ cdef void gather_all(const workers *all, gathered *result) noexcept:
         exact_merge(&result.total.exact, &g.total.exact)
         exact_merge(&result.total_weight.exact, &g.total_weight.exact)
         result.bad_row = min(result.bad_row, g.bad_row)
-        result.bad_proba = min(result.bad_proba, g.bad_proba)
+        result.bad_probability = min(result.bad_probability, g.bad_probability)
         result.range.lowest = min(result.range.lowest, g.range.lowest)
         result.range.highest = max(result.range.highest, g.range.highest)
         result.range.not_finite |= g.range.not_finite

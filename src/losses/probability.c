@@ -10,14 +10,14 @@
 #define SMALLEST_f32 0x1p-126f
 
 /* What all rows have in common. cancels: the weights may be of both signs; shift and scale: of the gradient. */
-struct proba_terms {
+struct probability_terms {
     struct limits limits;
     int cancels;
     const double *divisor, *shift, *scale;
 };
 
 /* What the gradient of a row in all lanes, or of a row a lane, takes. */
-struct proba_slope {
+struct probability_slope {
     enum probability_kind kind;
     struct limits limits;
     f64x8 divisor[2], shift[2], scale[2];
@@ -27,7 +27,7 @@ struct proba_slope {
 };
 
 /* The sums of a row's lanes, or of a row a lane: of the losses, and of the weights that clipping left alone. */
-struct proba_lanes {
+struct probability_lanes {
     struct double_double loss[2], unclipped[2];
     f64x8 lowest;
 };
@@ -49,8 +49,8 @@ static void loss(struct source x, const struct class_target *target, const int64
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
     if (target) {
-        struct proba_terms terms = {limits_of(of.clip), target->has_negative, of.sum, NULL, NULL};
-        BY_ELEMENT(x.element, proba_loss)(x, target, of.kind, &terms, n_rows, n_classes, sums);
+        struct probability_terms terms = {limits_of(of.clip), target->has_negative, of.sum, NULL, NULL};
+        BY_ELEMENT(x.element, probability_loss)(x, target, of.kind, &terms, n_rows, n_classes, sums);
     } else {
         gather_classes(x, code, n_rows, sums->slope);
         for (int i = 0; i < n_rows; i += 8) {
@@ -83,8 +83,8 @@ static void gradient(struct source x, struct sink out, const struct class_target
         store_part_f64(shift + i, n, of.kind == AMOUNTS ? common : zero);
     }
     if (target) {
-        struct proba_terms terms = {limits_of(of.clip), target->has_negative, of.sum, shift, given.scale};
-        BY_ELEMENT(x.element, proba_gradient)(x, out, target, of.kind, &terms, n_rows, n_classes);
+        struct probability_terms terms = {limits_of(of.clip), target->has_negative, of.sum, shift, given.scale};
+        BY_ELEMENT(x.element, probability_gradient)(x, out, target, of.kind, &terms, n_rows, n_classes);
         return;
     }
     gather_classes(x, code, n_rows, value);

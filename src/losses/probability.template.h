@@ -23,8 +23,8 @@ INLINE VECTOR TYPED(cost_of)(VECTOR p)
 }
 
 /* Adds a * cost of the values x with weights a. */
-INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum probability_kind kind, const struct proba_terms *of,
-                             const f64x8 *divisor, struct proba_lanes *lanes)
+INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum probability_kind kind, const struct probability_terms *of,
+                             const f64x8 *divisor, struct probability_lanes *lanes)
 {
     const f64x8 zero = set_f64(0), least = set_f64(of->limits.least), most = set_f64(of->limits.most);
     VECTOR cost = x;
@@ -53,7 +53,7 @@ INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum probability_kind kin
 }
 
 /* scale * (shift - a / x), without the latter where a is 0 or clipping changed x; of logarithms - scale * a. */
-INLINE VECTOR TYPED(proba_slopes)(VECTOR x, const f64x8 *a, const struct proba_slope *of)
+INLINE VECTOR TYPED(probability_slopes)(VECTOR x, const f64x8 *a, const struct probability_slope *of)
 {
     const enum probability_kind kind = of->kind;
     const f64x8 zero = set_f64(0), least = set_f64(of->limits.least), most = set_f64(of->limits.most);
@@ -81,29 +81,29 @@ INLINE VECTOR TYPED(proba_slopes)(VECTOR x, const f64x8 *a, const struct proba_s
 /* Of a row, from the class at which its target begins. */
 INLINE VECTOR TYPED(slopes_of_row)(const void *terms, ptrdiff_t j, int n_valid, VECTOR x)
 {
-    const struct proba_slope *of = terms;
+    const struct probability_slope *of = terms;
     const struct target_form form = {of->target.single, 0};
     f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
     for (int h = 0; 8 * h < n_valid; h++)
         a[h] = weights_of(&of->target, j - of->begin + 8 * h, at_most_8(n_valid - 8 * h), form, &given);
-    return TYPED(proba_slopes)(x, a, of);
+    return TYPED(probability_slopes)(x, a, of);
 }
 
 /* Of a row a lane. */
 INLINE VECTOR TYPED(slopes_of_rows)(const void *terms, ptrdiff_t j, int n_valid, VECTOR x)
 {
-    const struct proba_slope *of = terms;
+    const struct probability_slope *of = terms;
     f64x8 a[LANES / 8];
     (void)n_valid;
     for (int h = 0; h < LANES / 8; h++)
         a[h] = load_f64(of->weights + j * LANES + 8 * h);
-    return TYPED(proba_slopes)(x, a, of);
+    return TYPED(probability_slopes)(x, a, of);
 }
 
 /* n <= LANES classes of one row from j. */
-INLINE void TYPED(add_proba_vector)(const REAL *row, const struct row_target *target, ptrdiff_t j, int n,
-                                    enum probability_kind kind, const struct proba_terms *of, const f64x8 *divisor,
-                                    struct proba_lanes *lanes)
+INLINE void TYPED(add_probability_vector)(const REAL *row, const struct row_target *target, ptrdiff_t j, int n,
+                                          enum probability_kind kind, const struct probability_terms *of,
+                                          const f64x8 *divisor, struct probability_lanes *lanes)
 {
     f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
     for (int h = 0; 8 * h < n; h++) {
@@ -113,29 +113,30 @@ INLINE void TYPED(add_proba_vector)(const REAL *row, const struct row_target *ta
     TYPED(add_costs)(n == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, n, 1), a, kind, of, divisor, lanes);
 }
 
-INLINE void TYPED(add_proba_part)(const REAL *row, const struct row_target *target, ptrdiff_t n, enum probability_kind kind,
-                                  const struct proba_terms *of, const f64x8 *divisor, struct proba_lanes *lanes)
+INLINE void TYPED(add_probability_part)(const REAL *row, const struct row_target *target, ptrdiff_t n,
+                                        enum probability_kind kind, const struct probability_terms *of,
+                                        const f64x8 *divisor, struct probability_lanes *lanes)
 {
-    struct proba_lanes local = *lanes;
+    struct probability_lanes local = *lanes;
     const ptrdiff_t size = target->single ? sizeof(float) : sizeof(double);
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         __builtin_prefetch((const char *)target->t + j * size + AHEAD);
-        TYPED(add_proba_vector)(row, target, j, LANES, kind, of, divisor, &local);
+        TYPED(add_probability_vector)(row, target, j, LANES, kind, of, divisor, &local);
     }
     if (j < n)
-        TYPED(add_proba_vector)(row, target, j, (int)(n - j), kind, of, divisor, &local);
+        TYPED(add_probability_vector)(row, target, j, (int)(n - j), kind, of, divisor, &local);
     *lanes = local;
 }
 
 /* A group of LANES rows of few classes, of which the first n count. */
-INLINE void TYPED(proba_rows_in_lanes)(struct source group, const double *weights, enum probability_kind kind,
-                                       const struct proba_terms *of, int first, int n, ptrdiff_t n_classes,
-                                       struct soft_sums *sums)
+INLINE void TYPED(probability_rows_in_lanes)(struct source group, const double *weights, enum probability_kind kind,
+                                             const struct probability_terms *of, int first, int n, ptrdiff_t n_classes,
+                                             struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    struct proba_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, zero};
+    struct probability_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, zero};
     f64x8 divisors[LANES / 8];
     for (int h = 0; h < LANES / 8; h++)
         divisors[h] = 8 * h < n ? load_part_f64(of->divisor + first + 8 * h, at_most_8(n - 8 * h), 0) : zero;
@@ -153,16 +154,16 @@ INLINE void TYPED(proba_rows_in_lanes)(struct source group, const double *weight
 }
 
 /* Eight rows of many classes, of which the first n count. */
-INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_target *target, enum probability_kind kind,
-                                          const struct proba_terms *of, int first, int n, ptrdiff_t n_classes,
-                                          struct soft_sums *sums)
+INLINE void TYPED(probability_classes_in_lanes)(struct source x, const struct class_target *target,
+                                                enum probability_kind kind, const struct probability_terms *of, int first,
+                                                int n, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     struct lane_table losses = {0}, unclipped = {0};
     double lowest[8][8];
     ptrdiff_t tile = TYPED(direct)(x) && is_direct(target) ? n_classes : TILE;
     for (int k = 0; k < n; k++) {
-        struct proba_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
+        struct probability_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
         f64x8 divisors[2] = {set_f64(of->divisor[first + k]), set_f64(of->divisor[first + k])};
         for (ptrdiff_t from = 0; from < n_classes; from += tile) {
             ptrdiff_t n_tile = n_classes - from < tile ? n_classes - from : tile;
@@ -170,7 +171,7 @@ INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_ta
             double t_copy[TILE];
             struct row_target part = part_of_target(target, first + k, from, n_tile, t_copy);
             const REAL *row = TYPED(contiguous)(x, first + k, from, n_tile, x_copy);
-            TYPED(add_proba_part)(row, &part, n_tile, kind, of, divisors, &lanes);
+            TYPED(add_probability_part)(row, &part, n_tile, kind, of, divisors, &lanes);
         }
         set_lanes(&losses, k, lanes.loss);
         set_lanes(&unclipped, k, lanes.unclipped);
@@ -185,14 +186,15 @@ INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_ta
     }
 }
 
-INLINE void TYPED(proba_loss_of)(struct source x, const struct class_target *target, const struct proba_terms *of, int n_rows,
-                                 ptrdiff_t n_classes, struct soft_sums *sums, enum probability_kind kind)
+INLINE void TYPED(probability_loss_of)(struct source x, const struct class_target *target,
+                                       const struct probability_terms *of, int n_rows, ptrdiff_t n_classes,
+                                       struct soft_sums *sums, enum probability_kind kind)
 {
     int size = TYPED(rows_in_lanes)(n_classes) ? LANES : 8;
     for (int first = 0; first < n_rows; first += size) {
         int n = n_rows - first < size ? n_rows - first : size;
         if (!TYPED(rows_in_lanes)(n_classes)) {
-            TYPED(proba_classes_in_lanes)(x, target, kind, of, first, n, n_classes, sums);
+            TYPED(probability_classes_in_lanes)(x, target, kind, of, first, n, n_classes, sums);
             continue;
         }
         const char *rows[LANES];
@@ -200,22 +202,23 @@ INLINE void TYPED(proba_loss_of)(struct source x, const struct class_target *tar
         struct source group = group_of(x, first, n, size, rows);
         double *weights = take(&group.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
         TYPED(weights_of_rows_in_lanes)(target, first, n, n_classes, weights, lowest, group.scratch);
-        TYPED(proba_rows_in_lanes)(group, weights, kind, of, first, n, n_classes, sums);
+        TYPED(probability_rows_in_lanes)(group, weights, kind, of, first, n, n_classes, sums);
         memcpy(sums->lowest + first, lowest, (size_t)n * sizeof *lowest);
     }
 }
 
-static void TYPED(proba_loss)(struct source x, const struct class_target *target, enum probability_kind kind,
-                              const struct proba_terms *of, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+static void TYPED(probability_loss)(struct source x, const struct class_target *target, enum probability_kind kind,
+                                    const struct probability_terms *of, int n_rows, ptrdiff_t n_classes,
+                                    struct soft_sums *sums)
 {
-    BY_KIND(kind, TYPED(proba_loss_of), x, target, of, n_rows, n_classes, sums);
+    BY_KIND(kind, TYPED(probability_loss_of), x, target, of, n_rows, n_classes, sums);
 }
 
-INLINE void TYPED(proba_gradient_of)(struct source x, struct sink out, const struct class_target *target,
-                                     const struct proba_terms *of, int n_rows, ptrdiff_t n_classes,
-                                     enum probability_kind kind)
+INLINE void TYPED(probability_gradient_of)(struct source x, struct sink out, const struct class_target *target,
+                                           const struct probability_terms *of, int n_rows, ptrdiff_t n_classes,
+                                           enum probability_kind kind)
 {
-    struct proba_slope slope = {.kind = kind, .limits = of->limits};
+    struct probability_slope slope = {.kind = kind, .limits = of->limits};
     double lowest[LANES];
     int i = 0;
     for (; TYPED(rows_in_lanes)(n_classes) && TYPED(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
@@ -246,10 +249,11 @@ INLINE void TYPED(proba_gradient_of)(struct source x, struct sink out, const str
     }
 }
 
-static void TYPED(proba_gradient)(struct source x, struct sink out, const struct class_target *target,
-                                  enum probability_kind kind, const struct proba_terms *of, int n_rows, ptrdiff_t n_classes)
+static void TYPED(probability_gradient)(struct source x, struct sink out, const struct class_target *target,
+                                        enum probability_kind kind, const struct probability_terms *of, int n_rows,
+                                        ptrdiff_t n_classes)
 {
-    BY_KIND(kind, TYPED(proba_gradient_of), x, out, target, of, n_rows, n_classes);
+    BY_KIND(kind, TYPED(probability_gradient_of), x, out, target, of, n_rows, n_classes);
 }
 
 /* fill in every class of a row, but the value at its code. */
