@@ -273,6 +273,19 @@ def test_a_tensor_that_requires_a_gradient():
         cross_entropy(types.SimpleNamespace(requires_grad=True), Y)
 
 
+@pytest.mark.parametrize("name", ["y_true", "y_proba", "sample_weight"])
+@pytest.mark.parametrize("what", ["requires a gradient", "is on device cuda:0"])
+def test_tensors_that_log_loss_cannot_read(name, what):
+    tensor = types.SimpleNamespace(shape=(3, 4) if name == "y_proba" else (3,), __array__=None)
+    if what == "requires a gradient":
+        tensor.requires_grad = True
+    else:
+        tensor.device = Device()
+    given = {"y_true": Y, "y_proba": special.softmax(X, axis=1), "sample_weight": [1, 2, 3]}
+    with pytest.raises(TypeError, match=rf"{name} is (a tensor that )?{what.removeprefix('is ')}"):
+        log_loss(**{**given, name: tensor}, labels=range(4))
+
+
 def test_a_tensor_on_a_device():
     with pytest.raises(TypeError, match="logits is on device cuda:0; expected host memory"):
         cross_entropy(types.SimpleNamespace(device=Device()), Y)
@@ -283,6 +296,7 @@ class Bfloat16Tensor:
 
     dtype = "torch.bfloat16"
     requires_grad = False
+    shape = property(lambda self: self.bits.shape)
 
     def __init__(self, bits):
         self.bits = bits
@@ -300,6 +314,9 @@ def test_bfloat16_tensors(monkeypatch):
     half = X.astype(ml_dtypes.bfloat16)
     got = cross_entropy(Bfloat16Tensor(half.view(np.int16)), Y, reduction="none")
     assert np.array_equal(got, cross_entropy(half, Y, reduction="none"))
+    proba = special.softmax(X, axis=1).astype(ml_dtypes.bfloat16)
+    got = log_loss(Y, Bfloat16Tensor(proba.view(np.int16)), labels=range(4))
+    assert got == log_loss(Y, proba, labels=range(4))
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(TypeError, match=r"logits is a bfloat16 tensor; install ml_dtypes, or use logits.float\(\)"):
         cross_entropy(Bfloat16Tensor(half.view(np.int16)), Y)

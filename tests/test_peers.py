@@ -132,8 +132,14 @@ def test_tensors_of_pytorch(torch):
     tx, ty = torch.tensor(x), torch.tensor(y)
     assert cross_entropy(tx, ty) == cross_entropy(x, y)
     assert xentc.log_loss(ty, torch.softmax(tx, 1)) == pytest.approx(cross_entropy(x, y), rel=1e-14)
-    with pytest.raises((TypeError, RuntimeError), match=r"logits cannot be read as an array.*detach"):
+    for dtype in (torch.float16, torch.bfloat16):
+        half = tx.to(dtype)
+        assert cross_entropy(half, ty) == cross_entropy(half.float().numpy(), y)
+        assert xentc.log_loss(ty, torch.softmax(half, 1)) == pytest.approx(cross_entropy(x, y), rel=0.02)
+    with pytest.raises(TypeError, match=r"logits is a tensor that requires a gradient.*detach"):
         cross_entropy(tx.requires_grad_(True), ty)
+    with pytest.raises(TypeError, match=r"y_proba is a tensor that requires a gradient.*detach"):
+        xentc.log_loss(ty, torch.softmax(tx, 1))
     with pytest.raises(TypeError, match="logits is on device meta"):
         cross_entropy(torch.empty((6, 3), device="meta"), ty)
 

@@ -186,6 +186,15 @@ def _is_masked(x: Any) -> bool:
 
 def _of_library(x: Any, name: str) -> Any:
     """Another library's container as one that NumPy reads in full."""
+    x = of_tensor(x, name)
+    check_no_nulls(x, name)
+    return x
+
+
+def of_tensor(x: Any, name: str) -> Any:
+    """A tensor as something that NumPy reads; all else as it is."""
+    if type(x) is np.ndarray:
+        return x
     if hasattr(x, "__cuda_array_interface__") or getattr(getattr(x, "device", None), "type", "cpu") not in ("cpu",):
         raise TypeError(f"{name} is on device {getattr(x, 'device', 'cuda')}; expected host memory: copy it there first")
     if getattr(x, "requires_grad", False) is True:
@@ -196,7 +205,6 @@ def _of_library(x: Any, name: str) -> Any:
         except ImportError:
             raise TypeError(f"{name} is a bfloat16 tensor; install ml_dtypes, or use {name}.float()") from None
         return x.view(sys.modules["torch"].int16).numpy().view(bfloat16)
-    check_no_nulls(x, name)
     return x
 
 

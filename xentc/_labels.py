@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._arrays import check_no_nulls, native
+from xentc._arrays import check_no_nulls, native, of_tensor
 
 # Integers in a range of up to so many values, or a quarter of the count of labels, are looked up in a table of the range. It
 # has 4 bytes a value: one a label at most.
@@ -120,6 +120,7 @@ def _among_given(
 
 def _read(y_true: Any) -> tuple[np.ndarray, Labels | None]:
     """y_true as an ndarray; of a pandas categorical its first label and one of each category, with the rows' categories."""
+    y_true = of_tensor(y_true, "y_true")
     values = getattr(y_true, "array", y_true)  # of a Series or an Index
     if hasattr(getattr(values, "dtype", None), "categories") and hasattr(type(values), "from_codes") and len(values):
         found = _factorize(np.asarray(values.codes))

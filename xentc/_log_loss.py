@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._arrays import is_array_like, is_bfloat16, is_float, native, raw, shown
+from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_tensor, raw, shown
 from xentc._labels import Labels, check_finite, read_labels
 from xentc._validation import as_flag
 
@@ -117,7 +117,7 @@ def _read_probabilities(y_proba: Any) -> np.ndarray:
     if hasattr(y_proba, "dtypes") and hasattr(y_proba, "isna"):
         a = _from_pandas(y_proba)
     else:
-        a = np.asarray(y_proba)
+        a = np.asarray(of_tensor(y_proba, "y_proba"))
     if a.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{a}\n")
     if not is_float(a.dtype):
@@ -151,7 +151,7 @@ def _from_pandas(frame: Any) -> np.ndarray:
 def _read_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
     if isinstance(sample_weight, np.ma.MaskedArray):
         raise ValueError("sample_weight is a masked array; expected plain weights")
-    a = np.asarray(sample_weight)
+    a = np.asarray(of_tensor(sample_weight, "sample_weight"))
     if a.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{a}\n")
     if a.ndim > 2:

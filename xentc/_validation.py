@@ -49,7 +49,7 @@ def class_axis(shape: tuple[int, ...], name: str, axis: int) -> int:
     ndim = len(shape)
     if ndim == 0:
         raise ValueError(f"{name} is a scalar; expected at least one axis, that of the classes")
-    position = axis if type(axis) is int else as_index(axis, "axis")
+    position = as_index(axis, "axis")
     if not -ndim <= position < ndim:
         raise ValueError(f"axis is {position}, but {name} have {ndim} axes")
     if shape[position] == 0:
