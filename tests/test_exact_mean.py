@@ -182,3 +182,14 @@ def test_sums_of_very_many(scale):
     total = ExactMean()
     total.add(values)
     assert total.sum() == math.fsum(values)
+
+
+@pytest.mark.parametrize("exponent", range(-150, 30, 10))
+def test_sums_that_cancel(exponent):
+    """Nothing of a value is lost on the way: what is left of a sum that all but cancels would show it."""
+    rng = np.random.default_rng(exponent + 200)
+    values = np.ldexp(rng.uniform(0.5, 1.0, 200_000), exponent)
+    total = ExactMean()
+    total.add(values)
+    total.add(-rng.permutation(values))
+    assert total.sum() == 0

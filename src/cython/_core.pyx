@@ -84,7 +84,7 @@ def kernel_shapes(int itemsize):
     cdef int i
     lanes = 64 // itemsize
     return {
-        "classes": sorted({most_classes(<shape>i, itemsize) for i in range(SHAPES)}),
+        "classes": sorted({most_classes(<shape>i, itemsize) for i in range(<int>SHAPES)}),
         "rows": sorted({8, lanes, BLOCK}),
         "stream_bytes": STREAM_BYTES,
     }
@@ -300,7 +300,7 @@ cdef class Call:
         """Of probabilities, clipped to [eps, 1 - eps]. normalized: over their sums; logs: x are logarithms. No Hessian."""
         self.set_clip(eps)
         self.job.terms.kind = LOGARITHMS if logs else AMOUNTS if normalized else PROBABILITIES
-        return self.sums_of(proba_block)
+        return self.sums_of(probability_block)
 
     def binary(self, double focal_gamma=0):
         """Of elements that are logits."""
@@ -309,7 +309,7 @@ cdef class Call:
 
     def binary_probability(self, double eps):
         """Of elements that are probabilities, clipped to [eps, 1 - eps]. No Hessian."""
-        self.job.terms.proba = True
+        self.job.terms.of_probability = True
         self.set_clip(eps)
         return self.sums_of(binary_block)
 
@@ -332,7 +332,7 @@ cdef class Call:
             all = &g
         run(loop, &self.job, self.n_threads, all)
         return (exact_rounded(&all.total.exact), exact_rounded(&all.total_weight.exact), self.found(all.bad_row),
-                self.found(all.bad_proba))
+                self.found(all.bad_probability))
 
     cdef Py_ssize_t found(self, Py_ssize_t row):
         return -1 if row == self.job.n_rows else row

@@ -5,8 +5,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     cdef rows_of_target t
     cdef double[BLOCK] x, given, pos_weight, loss, grad, hess, scale
     cdef binary_target target = [given, NULL, j.terms.keep, j.terms.uniform]
-    cdef bint derivatives = j.out.grad.rows.data != NULL or j.out.hess.rows.data != NULL
-    cdef double *slope = &grad[0] if derivatives else <double *>NULL
+    cdef double *slope = &grad[0] if has_derivatives(j) else <double *>NULL
     cdef bint valid
     cdef int i
     read_elements(&j.x.rows, first, n, x)
@@ -15,7 +14,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
         read_elements(&j.weights.pos_weight, first, n, pos_weight)
         target.pos_weight = pos_weight
     load_weights(j, first, n, &t)
-    if j.terms.proba:
+    if j.terms.of_probability:
         valid = KERNELS.binary.bernoulli_loss(x, &target, j.terms.clip, j.out.loss_element == F32, n, loss, slope)
     else:
         valid = KERNELS.binary.sigmoid_loss(x, &target, j.terms.gamma, j.out.loss_element == F32, n, loss, slope, hess)
@@ -23,10 +22,10 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
         for i in range(n):
             if given[i] < 0 or given[i] > 1:
                 g.bad_row = min(g.bad_row, first + i)
-            if j.terms.proba and (x[i] < 0 or x[i] > 1):
-                g.bad_proba = min(g.bad_proba, first + i)
+            if j.terms.of_probability and (x[i] < 0 or x[i] > 1):
+                g.bad_probability = min(g.bad_probability, first + i)
     finish_rows(j, first, n, loss, &t, g)
-    if not derivatives:
+    if not has_derivatives(j):
         return
     set_scale(j, n, &t, scale)
     if j.out.hess.rows.data != NULL:

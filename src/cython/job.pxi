@@ -36,7 +36,7 @@ cdef struct terms_of_loss:
     double z                          # the weight of logsumexp^2
     bint entropy                      # add sum t log t
     bint logs                         # log-softmax is wanted, not softmax
-    bint proba                        # binary: x are probabilities
+    bint of_probability               # binary: x are probabilities
     probability_kind kind             # what x are where they are no logits
     clip clip                         # of probabilities
     double tolerance                  # of a row's sum
@@ -67,7 +67,7 @@ cdef struct gathered:
     running_sum total
     running_sum total_weight
     Py_ssize_t bad_row                # the first row with an invalid target, or n_rows
-    Py_ssize_t bad_proba              # the first row with a probability outside [0, 1], or n_rows
+    Py_ssize_t bad_probability              # the first row with a probability outside [0, 1], or n_rows
     value_range range                 # of the probabilities
     char *scratch                     # this thread's, for what lasts no longer than a block
 
@@ -79,6 +79,10 @@ cdef inline Py_ssize_t n_codes(const job *j) noexcept nogil:
 cdef inline Py_ssize_t computed_size(const job *j) noexcept nogil:
     # The bytes of the elements that results are computed in.
     return 8 if j.x.rows.element == F64 else 4
+
+
+cdef inline bint has_derivatives(const job *j) noexcept nogil:
+    return j.out.grad.rows.data != NULL or j.out.hess.rows.data != NULL
 
 
 ctypedef void (*block_loop)(const job *, Py_ssize_t, int, gathered *) noexcept nogil

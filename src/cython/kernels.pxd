@@ -1,4 +1,5 @@
-# Cython layer: the C declarations that the typed loops use of src/.
+# Cython layer: the C declarations that the typed loops use of src/. The headers are the contract: what Cython makes of this
+# includes them, and does not compile where a name, a type or a number of arguments is another one there.
 from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "sums/exact_sum.h" nogil:
@@ -57,7 +58,7 @@ cdef extern from "memory/scratch.h" nogil:
 
 cdef extern from "dispatch/kernels.h" nogil:
     struct segment_pool:
-        void (*run)(const segment_pool *, void (*part)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
+        void (*run)(const segment_pool *, void (*task)(void *, int, char *) noexcept nogil, void *, int) noexcept nogil
         int n_threads
         char *scratch
         size_t scratch_bytes

@@ -1,6 +1,6 @@
 # Cython layer: the loops of losses of probabilities and of their logarithms, and of log-loss.
 
-cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
+cdef void probability_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
     # Probabilities or their logarithms instead of logits.
     cdef rows_of_target t
     cdef row_pointer[BLOCK] rows, grad_rows
@@ -23,7 +23,7 @@ cdef void proba_block(const job *j, Py_ssize_t first, int n, gathered *g) noexce
                 x.rows = &rows[i]
                 KERNELS.probability.range(x, 1, j.n_classes, INFINITY, total, &one_row)
                 if one_row.lowest < 0 or (j.terms.kind == PROBABILITIES and one_row.highest > 1):
-                    g.bad_proba = min(g.bad_proba, first + i)
+                    g.bad_probability = min(g.bad_probability, first + i)
         x.rows = rows
         KERNELS.probability.range(x, n, j.n_classes, INFINITY, total, &all_values)
     of.kind, of.clip, of.sum = j.terms.kind, j.terms.clip, total

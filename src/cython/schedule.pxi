@@ -1,16 +1,16 @@
 # Cython layer: how the blocks of a call are dealt to threads.
 
-cdef void run_parts(const segment_pool *of, void (*part)(void *, int, char *) noexcept nogil, void *context,
-                    int n_parts) noexcept nogil:
+cdef void run_tasks(const segment_pool *of, void (*task)(void *, int, char *) noexcept nogil, void *context,
+                    int n_tasks) noexcept nogil:
     cdef int i
-    for i in prange(n_parts, num_threads=of.n_threads, schedule="static"):
-        run_part(part, context, i, of.scratch + threadid() * of.scratch_bytes)
+    for i in prange(n_tasks, num_threads=of.n_threads, schedule="static"):
+        run_task(task, context, i, of.scratch + threadid() * of.scratch_bytes)
 
 
-cdef inline void run_part(void (*part)(void *, int, char *) noexcept nogil, void *context, int i,
+cdef inline void run_task(void (*task)(void *, int, char *) noexcept nogil, void *context, int i,
                           char *scratch) noexcept nogil:
     cdef uint64_t control = xentc_enter_kernels()
-    part(context, i, scratch)
+    task(context, i, scratch)
     xentc_leave_kernels(control)
 
 
@@ -41,7 +41,7 @@ cdef int hire(workers *all, int n, const job *j, segment_pool *sharing) except -
     for t in range(n):
         g = gathered_by(all, t)
         memset(g, 0, sizeof(gathered))
-        g.bad_row = g.bad_proba = j.n_rows
+        g.bad_row = g.bad_probability = j.n_rows
         g.range.lowest, g.range.highest = INFINITY, -INFINITY
         g.scratch = <char *>g + size
     return 0
@@ -60,7 +60,7 @@ cdef void gather_all(const workers *all, gathered *result) noexcept:
         exact_merge(&result.total.exact, &g.total.exact)
         exact_merge(&result.total_weight.exact, &g.total_weight.exact)
         result.bad_row = min(result.bad_row, g.bad_row)
-        result.bad_proba = min(result.bad_proba, g.bad_proba)
+        result.bad_probability = min(result.bad_probability, g.bad_probability)
         result.range.lowest = min(result.range.lowest, g.range.lowest)
         result.range.highest = max(result.range.highest, g.range.highest)
         result.range.not_finite |= g.range.not_finite
@@ -76,7 +76,7 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop
-    cdef segment_pool all_threads = [run_parts, n_threads, NULL, 0]
+    cdef segment_pool all_threads = [run_tasks, n_threads, NULL, 0]
     cdef workers all
     cdef int t
     if n_blocks < 4 * n_threads and n_blocks % n_threads != 0 and j.n_classes > SEGMENT and not xentc_forked():

@@ -1,89 +1,134 @@
 # Cython layer: the loops of losses and functions of logits.
 
+cdef struct logits_block:
+    # What the steps of a block of a loss hand on.
+    const job *j
+    Py_ssize_t first
+    int n
+    bint one_hot                      # each row has one class, unsmoothed
+    source x
+    row_pointer rows[BLOCK]
+    rows_of_target t
+    pairs pairs
+    double x_target[BLOCK]            # of one-hot rows: the logit of their class
+    soft_sums sums                    # losses, and their slopes and curvatures
+    double own_slope[BLOCK]           # slopes without the z-loss
+    double z[BLOCK]                   # weights of the z-loss
+
+
 cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
-    cdef rows_of_target t
-    cdef row_pointer[BLOCK] rows, grad_rows, hess_rows
-    cdef source x = [rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first, n, rows), j.pool, g.scratch]
-    cdef sink none = [NULL, 0, F64, 0, False]
-    cdef sink grad = [<char **>grad_rows, j.out.grad.class_stride, j.out.grad.rows.element, 0, j.out.stream]
-    cdef sink hess = [<char **>hess_rows, j.out.hess.class_stride, j.out.hess.rows.element, 0, False]
-    cdef pairs row_pairs
-    cdef soft_sums sums
-    cdef double[BLOCK] x_target, rest, plain, z, lse, scale
-    cdef codes hot = [t.code, x_target, plain]
-    cdef derivative given = [sums.slope, scale]
-    cdef focal_derivative focal = [j.terms.gamma, sums.slope, sums.curvature, z, scale]
-    cdef bint one_hot = not j.target.soft and j.terms.uniform == 0
-    cdef bint derivatives = j.out.grad.rows.data != NULL or j.out.hess.rows.data != NULL
-    cdef bint narrow = j.out.loss_element == F32 and j.terms.gamma == 0
+    cdef logits_block b
     cdef bint undefined
-    cdef int i
-    load_target(j, first, n, one_hot, &t, g)
-    row_pairs.cached_exp = NULL
-    if j.out.grad.rows.data != NULL and j.terms.gamma == 0:
-        row_pairs.cached_exp = <char *>take(&x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
-    if j.single:
-        KERNELS.memory.gather(x, FIRST_CLASS, n, x_target)
-        KERNELS.pair.logit(x_target, n, &row_pairs)
-        for i in range(n):
-            if t.code[i] == 0:
-                x_target[i] = 0
+    b.j, b.first, b.n = j, first, n
+    b.one_hot = not j.target.soft and j.terms.uniform == 0
+    b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first, n, b.rows), j.pool, g.scratch]
+    load_target(j, first, n, b.one_hot, &b.t, g)
+    find_pairs(&b)
+    if b.one_hot:
+        find_code_losses(&b)
     else:
-        KERNELS.pair.rows(x, j.terms.gamma != 0, n, j.n_classes, &row_pairs)
-        if one_hot:
-            KERNELS.memory.gather(x, t.code, n, x_target)
-    if one_hot:
-        KERNELS.cross_entropy.code_loss(&row_pairs, x_target, narrow, n, sums.loss, rest)
-        if j.terms.gamma != 0:
-            KERNELS.focal.code_loss(j.terms.gamma, rest, n, sums.loss, sums.slope, sums.curvature)
-        elif derivatives:
-            for i in range(n):
-                sums.slope[i], sums.curvature[i] = 1, 0
-    else:
-        if j.terms.gamma != 0:
-            KERNELS.focal.soft_loss(x, &t.target, j.terms.gamma, n, j.n_classes, &row_pairs, &sums)
-        else:
-            KERNELS.cross_entropy.soft_loss(x, &t.target, j.terms.entropy, n, j.n_classes, &row_pairs, &sums)
-        for i in range(n):
-            if sums.lowest[i] < 0:
-                g.bad_row = min(g.bad_row, first + i)
-            if j.terms.entropy:
-                sums.loss[i] += sums.entropy[i]
-    if derivatives:
-        for i in range(n):
-            plain[i] = sums.slope[i]
-            z[i] = lse[i] = 0
+        find_soft_losses(&b, g)
+    if has_derivatives(j):
+        memcpy(b.own_slope, b.sums.slope, n * sizeof(double))
     if j.terms.z != 0:
-        KERNELS.pair.logsumexp(&row_pairs, n, lse)
-        for i in range(n):
-            # The row's class weight is in its weight, or in its terms: then it must be in this one too.
-            z[i] = j.terms.z
-            if not one_hot and not j.target.soft:
-                z[i] *= j.weights.class_weight[t.code[i] * j.weights.class_weight_stride]
-            sums.loss[i] += z[i] * lse[i] * lse[i]
-            if derivatives:
-                sums.slope[i] += 2 * z[i] * lse[i]
-    undefined = finish_rows(j, first, n, sums.loss, &t, g)
-    if not derivatives:
+        add_z_loss(&b)
+    undefined = finish_rows(j, first, n, b.sums.loss, &b.t, g)
+    if has_derivatives(j):
+        write_derivatives(&b, undefined)
+
+
+cdef void find_pairs(logits_block *b) noexcept nogil:
+    cdef const job *j = b.j
+    cdef int i
+    b.pairs.cached_exp = NULL
+    if j.out.grad.rows.data != NULL and j.terms.gamma == 0:
+        b.pairs.cached_exp = <char *>take(&b.x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
+    if j.single:                      # of 0 and the logit
+        KERNELS.memory.gather(b.x, FIRST_CLASS, b.n, b.x_target)
+        KERNELS.pair.logit(b.x_target, b.n, &b.pairs)
+        for i in range(b.n):
+            if b.t.code[i] == 0:
+                b.x_target[i] = 0
         return
-    set_scale(j, n, &t, scale)
+    KERNELS.pair.rows(b.x, j.terms.gamma != 0, b.n, j.n_classes, &b.pairs)
+    if b.one_hot:
+        KERNELS.memory.gather(b.x, b.t.code, b.n, b.x_target)
+
+
+cdef void find_code_losses(logits_block *b) noexcept nogil:
+    cdef const job *j = b.j
+    cdef double[BLOCK] rest
+    cdef bint narrow = j.out.loss_element == F32 and j.terms.gamma == 0
+    cdef int i
+    KERNELS.cross_entropy.code_loss(&b.pairs, b.x_target, narrow, b.n, b.sums.loss, rest)
+    if j.terms.gamma != 0:
+        KERNELS.focal.code_loss(j.terms.gamma, rest, b.n, b.sums.loss, b.sums.slope, b.sums.curvature)
+    elif has_derivatives(j):
+        for i in range(b.n):
+            b.sums.slope[i], b.sums.curvature[i] = 1, 0
+
+
+cdef void find_soft_losses(logits_block *b, gathered *g) noexcept nogil:
+    cdef const job *j = b.j
+    cdef int i
+    if j.terms.gamma != 0:
+        KERNELS.focal.soft_loss(b.x, &b.t.target, j.terms.gamma, b.n, j.n_classes, &b.pairs, &b.sums)
+    else:
+        KERNELS.cross_entropy.soft_loss(b.x, &b.t.target, j.terms.entropy, b.n, j.n_classes, &b.pairs, &b.sums)
+    for i in range(b.n):
+        if b.sums.lowest[i] < 0:
+            g.bad_row = min(g.bad_row, b.first + i)
+        if j.terms.entropy:
+            b.sums.loss[i] += b.sums.entropy[i]
+
+
+cdef void add_z_loss(logits_block *b) noexcept nogil:
+    # z logsumexp^2, whose gradient adds 2 z logsumexp to the slope.
+    cdef const job *j = b.j
+    cdef double[BLOCK] lse
+    cdef int i
+    KERNELS.pair.logsumexp(&b.pairs, b.n, lse)
+    for i in range(b.n):
+        # The row's class weight is in its weight, or in its terms: then it must be in this one too.
+        b.z[i] = j.terms.z
+        if not b.one_hot and not j.target.soft:
+            b.z[i] *= j.weights.class_weight[b.t.code[i] * j.weights.class_weight_stride]
+        b.sums.loss[i] += b.z[i] * lse[i] * lse[i]
+        if has_derivatives(j):
+            b.sums.slope[i] += 2 * b.z[i] * lse[i]
+
+
+cdef void write_derivatives(logits_block *b, bint undefined) noexcept nogil:
+    cdef const job *j = b.j
+    cdef row_pointer[BLOCK] rows
+    cdef double[BLOCK] scale
+    cdef sink none = [NULL, 0, F64, 0, False]
+    cdef sink out = none
+    cdef codes hot = [b.t.code, b.x_target, b.own_slope]
+    cdef derivative given = [b.sums.slope, scale]
+    cdef focal_derivative focal = [j.terms.gamma, b.sums.slope, b.sums.curvature, b.z, scale]
+    set_scale(j, b.n, &b.t, scale)
     if j.out.hess.rows.data != NULL:
-        hess.row_stride = fill_rows(&j.out.hess.rows, first, n, hess_rows)
+        out = [<char **>rows, j.out.hess.class_stride, j.out.hess.rows.element,
+               fill_rows(&j.out.hess.rows, b.first, b.n, rows), False]
         if j.terms.gamma == 0 and j.terms.z == 0:
-            KERNELS.softmax.hessian(x, hess, n, j.n_classes, &row_pairs, given)
+            KERNELS.softmax.hessian(b.x, out, b.n, j.n_classes, &b.pairs, given)
         else:
-            KERNELS.focal.derivatives(x, none, hess, &t.target, n, j.n_classes, &row_pairs, focal)
-        finish_derivative(j, n, &hess, sums.loss, undefined, &t)
+            if j.terms.z == 0:
+                memset(b.z, 0, b.n * sizeof(double))
+            KERNELS.focal.derivatives(b.x, none, out, &b.t.target, b.n, j.n_classes, &b.pairs, focal)
+        finish_derivative(j, b.n, &out, b.sums.loss, undefined, &b.t)
     if j.out.grad.rows.data == NULL:
         return
-    grad.row_stride = fill_rows(&j.out.grad.rows, first, n, grad_rows)
-    if one_hot:
-        KERNELS.softmax.gradient(x, grad, NULL, &hot, n, j.n_classes, &row_pairs, given)
+    out = [<char **>rows, j.out.grad.class_stride, j.out.grad.rows.element,
+           fill_rows(&j.out.grad.rows, b.first, b.n, rows), j.out.stream]
+    if b.one_hot:
+        KERNELS.softmax.gradient(b.x, out, NULL, &hot, b.n, j.n_classes, &b.pairs, given)
     elif j.terms.gamma == 0:
-        KERNELS.softmax.gradient(x, grad, &t.target, NULL, n, j.n_classes, &row_pairs, given)
+        KERNELS.softmax.gradient(b.x, out, &b.t.target, NULL, b.n, j.n_classes, &b.pairs, given)
     else:
-        KERNELS.focal.derivatives(x, grad, none, &t.target, n, j.n_classes, &row_pairs, focal)
-    finish_derivative(j, n, &grad, sums.loss, undefined, &t)
+        KERNELS.focal.derivatives(b.x, out, none, &b.t.target, b.n, j.n_classes, &b.pairs, focal)
+    finish_derivative(j, b.n, &out, b.sums.loss, undefined, &b.t)
 
 
 cdef bint has_nan(const job *j, const char *row) noexcept nogil:

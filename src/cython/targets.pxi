@@ -106,12 +106,16 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
     return KERNELS.sums.finish(loss, weight, t.share, n, j.out.loss_element, out, &g.total, &g.total_weight)
 
 
+cdef inline bint counts_for_nothing(const job *j, const rows_of_target *t, int i) noexcept nogil:
+    return not t.neutral and (t.ignored[i] or (j.out.denominator == 0 and t.share[i] == 0))
+
+
 cdef void set_scale(const job *j, int n, const rows_of_target *t, double *scale) noexcept nogil:
     cdef int i
     for i in range(n):
         if t.neutral:
             scale[i] = 1 / j.out.denominator
-        elif t.ignored[i] or (j.out.denominator == 0 and t.share[i] == 0):
+        elif counts_for_nothing(j, t, i):
             scale[i] = 0
         else:
             scale[i] = t.weight[i] / j.out.denominator if j.out.denominator != 0 else NAN
@@ -131,14 +135,10 @@ cdef void finish_derivative(const job *j, int n, const sink *out, const double *
     if t.neutral and not undefined:
         return
     for i in range(n):
-        if not t.neutral and (t.ignored[i] or (j.out.denominator == 0 and t.share[i] == 0)):
+        if counts_for_nothing(j, t, i):
             fill_row(j, out, i, 0)
         elif isnan(loss[i]) or j.out.denominator == 0:
             fill_row(j, out, i, NAN)
-
-
-cdef inline void write_result(const job *j, const sink *out, int i, int64_t c, double value) noexcept nogil:
-    write_element(out.rows[i] + c * out.class_stride, out.element, value if j.x.rows.element == F64 else <float>value)
 
 
 cdef void weights_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:

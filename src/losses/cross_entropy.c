@@ -62,7 +62,8 @@ INLINE void add_entropy(struct double_double *sum, f64x8 a, int wide)
     add_weighted(sum, a, add_f64(log_a, low));
 }
 
-/* Of eight rows, whole or a segment. */
+/* The sums of eight rows over all of their classes or those of a segment, a row a lane, with the weights a_c: of
+ * a_c (m - x_c), a_c and a_c log a_c; and the lowest weight that was given. */
 struct soft_row_sums {
     struct double_double loss, mass, entropy;
     f64x8 lowest;
@@ -90,7 +91,7 @@ static void finish_soft(struct soft_row_sums *of, const struct pairs *pairs, int
 static void soft_loss(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,
                       const struct pairs *pairs, struct soft_sums *sums)
 {
-    (x.element == F64 ? soft_loss_f64 : soft_loss_f32)(x, target, entropy, n_rows, n_classes, pairs, sums);
+    BY_ELEMENT(x.element, soft_loss)(x, target, entropy, n_rows, n_classes, pairs, sums);
 }
 
 const struct cross_entropy_kernels PER_SET(cross_entropy) = {.code_loss = code_loss, .soft_loss = soft_loss};

@@ -35,9 +35,19 @@ INLINE f64x8 power(f64x8 q, f64x8 q_low, double gamma, f64x8 *low)
     return choose_f64(none, zero, result);
 }
 
-/* The focal factor of a class of loss l, p = exp(-l), q = 1 - p: its value is f = q^gamma l. With b = -p df/dp, the gradient
- * of sum_c a_c f_c is (sum_c a_c b_c) p_j - a_j b_j, and with h = p db/dp it has the diagonal of the Hessian
- * P p q + p (a h - p H) - a h q, P and H the sums of a b and a h. gamma = 0 is b = 1, h = 0. rho = l / q is 1 at q = 0. */
+/* The focal loss of one class, by its plain loss l, its probability p = exp(-l) and q = 1 - p:
+ *
+ *     f = q^gamma l
+ *     b = -p df/dp = q^gamma (1 + gamma p rho)                    rho = l / q, which is 1 at q = 0
+ *     h = p db/dp  = gamma p q^(gamma - 1) (l - 2 - (gamma - 1) p rho)
+ *
+ * With weights a_c of the classes and the sums P = sum a_c b_c, H = sum a_c h_c, the loss sum a_c f_c of a row has
+ *
+ *     gradient   P p_j - a_j b_j
+ *     Hessian    P p_j q_j + p_j (a_j h_j - p_j H) - a_j h_j q_j    (its diagonal)
+ *
+ * and gamma = 0 is b = 1, h = 0: plain cross-entropy.
+ */
 struct focal {
     f64x8 f, b, h;
 };

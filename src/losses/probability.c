@@ -10,22 +10,33 @@
 #define SMALLEST_f32 0x1p-126f
 
 /* What all rows have in common. cancels: the weights may be of both signs; shift and scale: of the gradient. */
-struct proba_terms {
+struct probability_terms {
     struct limits limits;
     int cancels;
     const double *divisor, *shift, *scale;
 };
 
-/* Of a row in all lanes, or of a row a lane. */
-struct proba_factors {
+/* What the gradient of a row in all lanes, or of a row a lane, takes. */
+struct probability_slope {
+    enum probability_kind kind;
+    struct limits limits;
     f64x8 divisor[2], shift[2], scale[2];
+    const double *weights;                        /* of rows in lanes, class by class */
+    struct row_target target;                     /* of a row, from class `begin` */
+    ptrdiff_t begin;
 };
 
 /* The sums of a row's lanes, or of a row a lane: of the losses, and of the weights that clipping left alone. */
-struct proba_lanes {
+struct probability_lanes {
     struct double_double loss[2], unclipped[2];
     f64x8 lowest;
 };
+
+/* A call of an inlined function whose last argument is the kind: a copy of its body for each. */
+#define BY_KIND(kind, function, ...)                                                                               \
+    ((kind) == PROBABILITIES ? function(__VA_ARGS__, PROBABILITIES)                                                \
+     : (kind) == AMOUNTS     ? function(__VA_ARGS__, AMOUNTS)                                                      \
+                             : function(__VA_ARGS__, LOGARITHMS))
 
 #define TEMPLATE "losses/probability.template.h"
 #include "simd/instantiate.h"
@@ -38,8 +49,8 @@ static void loss(struct source x, const struct class_target *target, const int64
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
     if (target) {
-        struct proba_terms terms = {limits_of(of.clip), target->has_negative, of.sum, NULL, NULL};
-        (x.element == F64 ? proba_loss_f64 : proba_loss_f32)(x, target, of.kind, &terms, n_rows, n_classes, sums);
+        struct probability_terms terms = {limits_of(of.clip), target->has_negative, of.sum, NULL, NULL};
+        BY_ELEMENT(x.element, probability_loss)(x, target, of.kind, &terms, n_rows, n_classes, sums);
     } else {
         gather_classes(x, code, n_rows, sums->slope);
         for (int i = 0; i < n_rows; i += 8) {
@@ -72,8 +83,8 @@ static void gradient(struct source x, struct sink out, const struct class_target
         store_part_f64(shift + i, n, of.kind == AMOUNTS ? common : zero);
     }
     if (target) {
-        struct proba_terms terms = {limits_of(of.clip), target->has_negative, of.sum, shift, given.scale};
-        (x.element == F64 ? proba_gradient_f64 : proba_gradient_f32)(x, out, target, of.kind, &terms, n_rows, n_classes);
+        struct probability_terms terms = {limits_of(of.clip), target->has_negative, of.sum, shift, given.scale};
+        BY_ELEMENT(x.element, probability_gradient)(x, out, target, of.kind, &terms, n_rows, n_classes);
         return;
     }
     gather_classes(x, code, n_rows, value);
@@ -87,7 +98,7 @@ static void gradient(struct source x, struct sink out, const struct class_target
         store_part_f64(value + i, n, choose_f64(none, zero, mul_f64(sub_f64(common, pull), s)));
         store_part_f64(shift + i, n, choose_f64(none, zero, mul_f64(common, s)));
     }
-    (x.element == F64 ? scatter_f64 : scatter_f32)(out, code, shift, value, n_rows, n_classes);
+    BY_ELEMENT(x.element, scatter)(out, code, shift, value, n_rows, n_classes);
 }
 
 static void clipped_loss(const double *p, const int64_t *code, struct clip clip, ptrdiff_t n_all, double *out)
@@ -114,7 +125,7 @@ static void clipped_loss(const double *p, const int64_t *code, struct clip clip,
 
 static void range(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum, struct range *range)
 {
-    (x.element == F64 ? range_f64 : range_f32)(x, n_rows, n_classes, sum, range);
+    BY_ELEMENT(x.element, range)(x, n_rows, n_classes, sum, range);
     for (int i = 0; i < n_rows; i += 8) {
         f64x8 total = load_part_f64(sum + i, at_most_8(n_rows - i), 1), off = abs_f64(sub_f64(total, set_f64(1)));
         /* Compared so that a NaN fails. */

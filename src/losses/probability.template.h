@@ -23,8 +23,8 @@ INLINE VECTOR TYPED(cost_of)(VECTOR p)
 }
 
 /* Adds a * cost of the values x with weights a. */
-INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum probability_kind kind, const struct proba_terms *of,
-                             const f64x8 *divisor, struct proba_lanes *lanes)
+INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum probability_kind kind, const struct probability_terms *of,
+                             const f64x8 *divisor, struct probability_lanes *lanes)
 {
     const f64x8 zero = set_f64(0), least = set_f64(of->limits.least), most = set_f64(of->limits.most);
     VECTOR cost = x;
@@ -53,10 +53,10 @@ INLINE void TYPED(add_costs)(VECTOR x, const f64x8 *a, enum probability_kind kin
 }
 
 /* scale * (shift - a / x), without the latter where a is 0 or clipping changed x; of logarithms - scale * a. */
-INLINE VECTOR TYPED(proba_slopes)(VECTOR x, const f64x8 *a, enum probability_kind kind, const struct limits *limits,
-                                  const struct proba_factors *of)
+INLINE VECTOR TYPED(probability_slopes)(VECTOR x, const f64x8 *a, const struct probability_slope *of)
 {
-    const f64x8 zero = set_f64(0), least = set_f64(limits->least), most = set_f64(limits->most);
+    const enum probability_kind kind = of->kind;
+    const f64x8 zero = set_f64(0), least = set_f64(of->limits.least), most = set_f64(of->limits.most);
     double results[LANES];
     VECTOR inverse = x;
     /* For float32 one of its own divisions will do, of x that cannot overflow it nor its result. */
@@ -78,58 +78,65 @@ INLINE VECTOR TYPED(proba_slopes)(VECTOR x, const f64x8 *a, enum probability_kin
     return TYPED(narrow)(results);
 }
 
+/* Of a row, from the class at which its target begins. */
+INLINE VECTOR TYPED(slopes_of_row)(const void *terms, ptrdiff_t j, int n_valid, VECTOR x)
+{
+    const struct probability_slope *of = terms;
+    const struct target_form form = {of->target.single, 0};
+    f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
+    for (int h = 0; 8 * h < n_valid; h++)
+        a[h] = weights_of(&of->target, j - of->begin + 8 * h, at_most_8(n_valid - 8 * h), form, &given);
+    return TYPED(probability_slopes)(x, a, of);
+}
+
+/* Of a row a lane. */
+INLINE VECTOR TYPED(slopes_of_rows)(const void *terms, ptrdiff_t j, int n_valid, VECTOR x)
+{
+    const struct probability_slope *of = terms;
+    f64x8 a[LANES / 8];
+    (void)n_valid;
+    for (int h = 0; h < LANES / 8; h++)
+        a[h] = load_f64(of->weights + j * LANES + 8 * h);
+    return TYPED(probability_slopes)(x, a, of);
+}
+
 /* n <= LANES classes of one row from j. */
-INLINE void TYPED(add_proba_vector)(const REAL *row, const struct row_target *target, ptrdiff_t j, int n,
-                                    enum probability_kind kind, const struct proba_terms *of, const f64x8 *divisor,
-                                    struct proba_lanes *lanes)
+INLINE void TYPED(add_probability_vector)(const REAL *row, const struct row_target *target, ptrdiff_t j, int n,
+                                          enum probability_kind kind, const struct probability_terms *of,
+                                          const f64x8 *divisor, struct probability_lanes *lanes)
 {
     f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
     for (int h = 0; 8 * h < n; h++) {
-        a[h] = weights_of(target, j + 8 * h, at_most_8(n - 8 * h), target->single, 0, &given);
+        a[h] = weights_of(target, j + 8 * h, at_most_8(n - 8 * h), (struct target_form){target->single, 0}, &given);
         lanes->lowest = min_f64(given, lanes->lowest);
     }
     TYPED(add_costs)(n == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, n, 1), a, kind, of, divisor, lanes);
 }
 
-INLINE void TYPED(add_proba_part)(const REAL *row, const struct row_target *target, ptrdiff_t n, enum probability_kind kind,
-                                  const struct proba_terms *of, const f64x8 *divisor, struct proba_lanes *lanes)
+INLINE void TYPED(add_probability_part)(const REAL *row, const struct row_target *target, ptrdiff_t n,
+                                        enum probability_kind kind, const struct probability_terms *of,
+                                        const f64x8 *divisor, struct probability_lanes *lanes)
 {
-    struct proba_lanes local = *lanes;
+    struct probability_lanes local = *lanes;
     const ptrdiff_t size = target->single ? sizeof(float) : sizeof(double);
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         __builtin_prefetch((const char *)target->t + j * size + AHEAD);
-        TYPED(add_proba_vector)(row, target, j, LANES, kind, of, divisor, &local);
+        TYPED(add_probability_vector)(row, target, j, LANES, kind, of, divisor, &local);
     }
     if (j < n)
-        TYPED(add_proba_vector)(row, target, j, (int)(n - j), kind, of, divisor, &local);
+        TYPED(add_probability_vector)(row, target, j, (int)(n - j), kind, of, divisor, &local);
     *lanes = local;
 }
 
-INLINE void TYPED(slopes_part)(const REAL *row, const struct row_target *target, ptrdiff_t n, enum probability_kind kind,
-                               const struct limits *limits, const struct proba_factors *of, int stream, REAL *result)
-{
-    for (ptrdiff_t j = 0; j < n;) {
-        int part = TYPED(next_part)(result + j, n - j, stream);
-        f64x8 a[2] = {set_f64(0), set_f64(0)}, given;
-        for (int h = 0; 8 * h < LANES && part == LANES; h++)
-            a[h] = weights_of(target, j + 8 * h, 8, target->single, 0, &given);
-        for (int h = 0; 8 * h < part && part < LANES; h++)
-            a[h] = weights_of(target, j + 8 * h, at_most_8(part - 8 * h), target->single, 0, &given);
-        VECTOR x = part == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, part, 1);
-        TYPED(put)(result + j, part, TYPED(proba_slopes)(x, a, kind, limits, of), stream);
-        j += part;
-    }
-}
-
 /* A group of LANES rows of few classes, of which the first n count. */
-INLINE void TYPED(proba_rows_in_lanes)(struct source group, const double *weights, enum probability_kind kind,
-                                       const struct proba_terms *of, int first, int n, ptrdiff_t n_classes,
-                                       struct soft_sums *sums)
+INLINE void TYPED(probability_rows_in_lanes)(struct source group, const double *weights, enum probability_kind kind,
+                                             const struct probability_terms *of, int first, int n, ptrdiff_t n_classes,
+                                             struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    struct proba_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, zero};
+    struct probability_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, zero};
     f64x8 divisors[LANES / 8];
     for (int h = 0; h < LANES / 8; h++)
         divisors[h] = 8 * h < n ? load_part_f64(of->divisor + first + 8 * h, at_most_8(n - 8 * h), 0) : zero;
@@ -147,24 +154,24 @@ INLINE void TYPED(proba_rows_in_lanes)(struct source group, const double *weight
 }
 
 /* Eight rows of many classes, of which the first n count. */
-INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_target *target, enum probability_kind kind,
-                                          const struct proba_terms *of, int first, int n, ptrdiff_t n_classes,
-                                          struct soft_sums *sums)
+INLINE void TYPED(probability_classes_in_lanes)(struct source x, const struct class_target *target,
+                                                enum probability_kind kind, const struct probability_terms *of, int first,
+                                                int n, ptrdiff_t n_classes, struct soft_sums *sums)
 {
     const f64x8 zero = set_f64(0);
     struct lane_table losses = {0}, unclipped = {0};
     double lowest[8][8];
     ptrdiff_t tile = TYPED(direct)(x) && is_direct(target) ? n_classes : TILE;
     for (int k = 0; k < n; k++) {
-        struct proba_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
+        struct probability_lanes lanes = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}, set_f64(INFINITY)};
         f64x8 divisors[2] = {set_f64(of->divisor[first + k]), set_f64(of->divisor[first + k])};
         for (ptrdiff_t from = 0; from < n_classes; from += tile) {
-            ptrdiff_t part = n_classes - from < tile ? n_classes - from : tile;
+            ptrdiff_t n_tile = n_classes - from < tile ? n_classes - from : tile;
             REAL x_copy[TILE];
             double t_copy[TILE];
-            struct row_target part_target = part_of_target(target, first + k, from, part, t_copy);
-            const REAL *row = TYPED(contiguous)(x, first + k, from, part, x_copy);
-            TYPED(add_proba_part)(row, &part_target, part, kind, of, divisors, &lanes);
+            struct row_target part = part_of_target(target, first + k, from, n_tile, t_copy);
+            const REAL *row = TYPED(contiguous)(x, first + k, from, n_tile, x_copy);
+            TYPED(add_probability_part)(row, &part, n_tile, kind, of, divisors, &lanes);
         }
         set_lanes(&losses, k, lanes.loss);
         set_lanes(&unclipped, k, lanes.unclipped);
@@ -179,112 +186,81 @@ INLINE void TYPED(proba_classes_in_lanes)(struct source x, const struct class_ta
     }
 }
 
-INLINE void TYPED(proba_loss_of)(struct source x, const struct class_target *target, enum probability_kind kind,
-                                 const struct proba_terms *of, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+INLINE void TYPED(probability_loss_of)(struct source x, const struct class_target *target,
+                                       const struct probability_terms *of, int n_rows, ptrdiff_t n_classes,
+                                       struct soft_sums *sums, enum probability_kind kind)
 {
     int size = TYPED(rows_in_lanes)(n_classes) ? LANES : 8;
     for (int first = 0; first < n_rows; first += size) {
         int n = n_rows - first < size ? n_rows - first : size;
         if (!TYPED(rows_in_lanes)(n_classes)) {
-            TYPED(proba_classes_in_lanes)(x, target, kind, of, first, n, n_classes, sums);
+            TYPED(probability_classes_in_lanes)(x, target, kind, of, first, n, n_classes, sums);
             continue;
         }
-        struct source group = x;
         const char *rows[LANES];
         double lowest[LANES];
+        struct source group = group_of(x, first, n, size, rows);
         double *weights = take(&group.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
-        group.rows += first;
-        if (n < size)
-            TYPED(fill_group)(&group, n, size, rows);
         TYPED(weights_of_rows_in_lanes)(target, first, n, n_classes, weights, lowest, group.scratch);
-        TYPED(proba_rows_in_lanes)(group, weights, kind, of, first, n, n_classes, sums);
+        TYPED(probability_rows_in_lanes)(group, weights, kind, of, first, n, n_classes, sums);
         memcpy(sums->lowest + first, lowest, (size_t)n * sizeof *lowest);
     }
 }
 
-static void TYPED(proba_loss)(struct source x, const struct class_target *target, enum probability_kind kind,
-                              const struct proba_terms *of, int n_rows, ptrdiff_t n_classes, struct soft_sums *sums)
+static void TYPED(probability_loss)(struct source x, const struct class_target *target, enum probability_kind kind,
+                                    const struct probability_terms *of, int n_rows, ptrdiff_t n_classes,
+                                    struct soft_sums *sums)
 {
-    if (kind == PROBABILITIES)
-        TYPED(proba_loss_of)(x, target, PROBABILITIES, of, n_rows, n_classes, sums);
-    else if (kind == AMOUNTS)
-        TYPED(proba_loss_of)(x, target, AMOUNTS, of, n_rows, n_classes, sums);
-    else
-        TYPED(proba_loss_of)(x, target, LOGARITHMS, of, n_rows, n_classes, sums);
+    BY_KIND(kind, TYPED(probability_loss_of), x, target, of, n_rows, n_classes, sums);
 }
 
-/* LANES rows of few classes, into rows of neighbouring classes, or into neighbouring rows. */
-INLINE void TYPED(slopes_rows_in_lanes)(struct source group, struct sink out, const double *weights,
-                                        enum probability_kind kind, const struct proba_terms *of, int first,
-                                        ptrdiff_t n_classes)
+INLINE void TYPED(probability_gradient_of)(struct source x, struct sink out, const struct class_target *target,
+                                           const struct probability_terms *of, int n_rows, ptrdiff_t n_classes,
+                                           enum probability_kind kind)
 {
-    REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    struct proba_factors factors;
-    f64x8 a[LANES / 8];
-    for (int h = 0; h < LANES / 8; h++) {
-        factors.shift[h] = load_f64(of->shift + first + 8 * h);
-        factors.divisor[h] = load_f64(of->divisor + first + 8 * h);
-        factors.scale[h] = load_f64(of->scale + first + 8 * h);
-    }
-    TYPED(pack_tile)(group, n_classes, tile);
-    for (ptrdiff_t j = 0; j < n_classes; j++) {
-        for (int h = 0; h < LANES / 8; h++)
-            a[h] = load_f64(weights + j * LANES + 8 * h);
-        VECTOR x = TYPED(load)(tile + j * LANES);
-        TYPED(store)(tile + j * LANES, TYPED(proba_slopes)(x, a, kind, &of->limits, &factors));
-    }
-    TYPED(unpack_tile)(tile, out, n_classes);
-}
-
-INLINE void TYPED(proba_gradient_of)(struct source x, struct sink out, const struct class_target *target,
-                                     enum probability_kind kind, const struct proba_terms *of, int n_rows,
-                                     ptrdiff_t n_classes)
-{
-    int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
+    struct probability_slope slope = {.kind = kind, .limits = of->limits};
     double lowest[LANES];
+    int i = 0;
     for (; TYPED(rows_in_lanes)(n_classes) && TYPED(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
-        struct source group = x;
-        struct sink group_out = out;
+        struct source group = group_of(x, i, LANES, LANES, NULL);
         double *weights = take(&group.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
-        group.rows += i;
-        group_out.rows += i;
         TYPED(weights_of_rows_in_lanes)(target, i, LANES, n_classes, weights, lowest, group.scratch);
-        TYPED(slopes_rows_in_lanes)(group, group_out, weights, kind, of, i, n_classes);
+        slope.weights = weights;
+        for (int h = 0; h < LANES / 8; h++) {
+            slope.shift[h] = load_f64(of->shift + i + 8 * h);
+            slope.divisor[h] = load_f64(of->divisor + i + 8 * h);
+            slope.scale[h] = load_f64(of->scale + i + 8 * h);
+        }
+        TYPED(map_rows_in_lanes)(group, sink_from(out, i), n_classes, TYPED(slopes_of_rows), &slope);
     }
-    ptrdiff_t tile = in_place && TYPED(direct)(x) && is_direct(target) ? n_classes : TILE;
+    const ptrdiff_t tile = is_direct(target) ? n_classes : TILE;
     for (; i < n_rows; i++) {
-        f64x8 divisor = set_f64(of->divisor[i]), shift = set_f64(of->shift[i]), scale = set_f64(of->scale[i]);
-        struct proba_factors factors = {{divisor, divisor}, {shift, shift}, {scale, scale}};
-        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
-            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-            REAL x_copy[TILE], out_copy[TILE];
+        for (int h = 0; h < 2; h++) {
+            slope.shift[h] = set_f64(of->shift[i]);
+            slope.divisor[h] = set_f64(of->divisor[i]);
+            slope.scale[h] = set_f64(of->scale[i]);
+        }
+        for (slope.begin = 0; slope.begin < n_classes; slope.begin += tile) {
+            ptrdiff_t n = n_classes - slope.begin < tile ? n_classes - slope.begin : tile;
             double t_copy[TILE];
-            struct row_target part = part_of_target(target, i, first, n, t_copy);
-            const REAL *row = TYPED(contiguous)(x, i, first, n, x_copy);
-            REAL *result = in_place ? (REAL *)(void *)(out.rows[i] + first * out.class_stride) : out_copy;
-            TYPED(slopes_part)(row, &part, n, kind, &of->limits, &factors, in_place && out.stream, result);
-            if (!in_place)
-                TYPED(write)(out.rows[i] + first * out.class_stride, out.class_stride, out.element, n, out_copy);
+            slope.target = part_of_target(target, i, slope.begin, n, t_copy);
+            TYPED(map_row)(x, out, i, slope.begin, slope.begin + n, TYPED(slopes_of_row), &slope);
         }
     }
 }
 
-static void TYPED(proba_gradient)(struct source x, struct sink out, const struct class_target *target,
-                                  enum probability_kind kind, const struct proba_terms *of, int n_rows, ptrdiff_t n_classes)
+static void TYPED(probability_gradient)(struct source x, struct sink out, const struct class_target *target,
+                                        enum probability_kind kind, const struct probability_terms *of, int n_rows,
+                                        ptrdiff_t n_classes)
 {
-    if (kind == PROBABILITIES)
-        TYPED(proba_gradient_of)(x, out, target, PROBABILITIES, of, n_rows, n_classes);
-    else if (kind == AMOUNTS)
-        TYPED(proba_gradient_of)(x, out, target, AMOUNTS, of, n_rows, n_classes);
-    else
-        TYPED(proba_gradient_of)(x, out, target, LOGARITHMS, of, n_rows, n_classes);
+    BY_KIND(kind, TYPED(probability_gradient_of), x, out, target, of, n_rows, n_classes);
 }
 
 /* fill in every class of a row, but the value at its code. */
 static void TYPED(scatter)(struct sink out, const int64_t *code, const double *fill, const double *value, int n_rows,
                            ptrdiff_t n_classes)
 {
-    int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
+    int in_place = TYPED(in_place)(out), i = 0;
     if (out.row_stride == sizeof(REAL) && out.element == TYPED(ELEMENT) && !in_place) {      /* rows side by side */
         i = n_rows / LANES * LANES;
         for (ptrdiff_t c = 0; c < n_classes; c++)
@@ -298,20 +274,20 @@ static void TYPED(scatter)(struct sink out, const int64_t *code, const double *f
         VECTOR all = TYPED(set)(other);
         for (ptrdiff_t c = 0; !in_place && c < n_classes; c++)
             write_element(out.rows[i] + c * out.class_stride, out.element, c == code[i] ? (REAL)value[i] : other);
-        for (ptrdiff_t j = 0, part; in_place && j < n_classes; j += part) {
+        for (ptrdiff_t j = 0, n_valid; in_place && j < n_classes; j += n_valid) {
             ptrdiff_t after = (ptrdiff_t)((uintptr_t)(row + j) % 64 / sizeof(REAL)), place = code[i] - j;
-            part = n_classes - j < LANES ? n_classes - j : LANES;
-            if (out.stream && part > LANES - after)
-                part = LANES - after;
+            n_valid = n_classes - j < LANES ? n_classes - j : LANES;
+            if (out.stream && n_valid > LANES - after)
+                n_valid = LANES - after;
             VECTOR v = all;
-            if (0 <= place && place < part) {
+            if (0 <= place && place < n_valid) {
                 REAL values[LANES];
                 TYPED(store)(values, all);
                 values[place] = (REAL)value[i];
                 v = TYPED(load)(values);
             }
-            if (part < LANES)
-                TYPED(store_part)(row + j, (int)part, v);
+            if (n_valid < LANES)
+                TYPED(store_part)(row + j, (int)n_valid, v);
             else if (out.stream)
                 TYPED(stream)(row + j, v);
             else

@@ -39,10 +39,10 @@ INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdi
             REAL copy[TILE];
             const REAL *row = TYPED(contiguous)(group, i, first, n, copy);
             for (ptrdiff_t j = 0; j < n; j += LANES) {
-                int part = n - j < LANES ? (int)(n - j) : LANES;
+                int n_valid = n - j < LANES ? (int)(n - j) : LANES;
                 __builtin_prefetch((const char *)(row + j) + AHEAD);
-                VECTOR x = part == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, part, 0);
-                VECTOR limit = part == LANES ? x : TYPED(load_part)(row + j, part, row[j]);
+                VECTOR x = n_valid == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, n_valid, 0);
+                VECTOR limit = n_valid == LANES ? x : TYPED(load_part)(row + j, n_valid, row[j]);
                 least = TYPED(min)(least, limit);
                 most = TYPED(max)(most, limit);
                 for (int h = 0; h < LANES / 8; h++)
@@ -66,12 +66,9 @@ static void TYPED(range)(struct source x, int n_rows, ptrdiff_t n_classes, doubl
     int rows_in_lanes = TYPED(rows_in_lanes)(n_classes), size = rows_in_lanes ? LANES : 8;
     VECTOR low = TYPED(set)(INFINITY), high = TYPED(set)(-INFINITY);
     for (int first = 0; first < n_rows; first += size) {
-        struct source group = x;
         const char *rows[LANES];
         int n = n_rows - first < size ? n_rows - first : size;
-        group.rows += first;
-        if (n < size)
-            TYPED(fill_group)(&group, n, size, rows);
+        struct source group = group_of(x, first, n, size, rows);
         if (rows_in_lanes)
             TYPED(range_rows_in_lanes)(group, n, n_classes, sum + first, &low, &high);
         else

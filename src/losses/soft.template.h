@@ -36,7 +36,7 @@ static void TYPED(soft_rows_in_lanes)(struct source group, const struct class_ta
 INLINE void TYPED(add_soft_vector)(const REAL *x, const struct row_target *target, ptrdiff_t j, int n, f64x8 m,
                                    struct soft_form form, struct soft_lanes *lanes, int half)
 {
-    f64x8 given, a = weights_of(target, j, n, form.target.single, form.target.plain, &given);
+    f64x8 given, a = weights_of(target, j, n, form.target, &given);
     lanes->lowest[half] = min_f64(given, lanes->lowest[half]);
     add_soft_terms(lanes, half, a, m, load_as_f64(x, j, TYPED(ELEMENT) == F32, n), TYPED(ELEMENT) == F64, form.cancels);
 }
@@ -177,11 +177,8 @@ static void TYPED(soft_loss)(struct source x, const struct class_target *target,
     for (int i = 0; i < n_rows; i += size) {
         int n = n_rows - i < size ? n_rows - i : size;
         if (rows_in_lanes) {
-            struct source group = x;
             const char *rows[LANES];
-            group.rows += i;
-            if (n < LANES)
-                TYPED(fill_group)(&group, n, LANES, rows);
+            struct source group = group_of(x, i, n, LANES, rows);
             TYPED(soft_rows_in_lanes)(group, target, i, n, n_classes, entropy, pairs, of.sum);
             for (int h = 0; 8 * h < n; h++)
                 finish_soft(&of.sum[h], pairs, i + 8 * h, at_most_8(n - 8 * h), sums);

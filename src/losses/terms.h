@@ -28,12 +28,15 @@ struct class_terms {
     f64x8 l, rest, p, q, q_low;
 };
 
-/* exp(-l) without the rest would be l half-ulps off. */
+/*     p = exp(-(l + rest)) = exp(-l) (1 - rest)         (exp(-l) alone could be off by l half-ulps)
+ *     q = 1 - 2^n (1 + t) = (1 - 2^n) - 2^n t           where exp(-l) = 2^n (1 + t), t = high + low: nothing is lost
+ *                                                       where p is close to 1
+ */
 INLINE struct class_terms terms_of(f64x8 l, f64x8 rest)
 {
     f64x8 zero = set_f64(0), one = set_f64(1), high, low, p = exp_full(sub_f64(zero, l));
     f64x8 factor = exp_parts(max_f64(set_f64(-700), sub_f64(zero, l)), set_f64(EXPONENT_BIAS_f64), &high, &low), q_low;
-    f64x8 q = two_sum(sub_f64(one, factor), mul_f64(factor, sub_f64(zero, high)), &q_low);   /* 1 - 2^n - 2^n t */
+    f64x8 q = two_sum(sub_f64(one, factor), mul_f64(factor, sub_f64(zero, high)), &q_low);
     q_low = add_f64(q_low, fnma_f64(factor, low, mul_f64(p, rest)));
     q = fast_two_sum(q, q_low, &q_low);
     return (struct class_terms){l, rest, fnma_f64(p, rest, p), q, q_low};

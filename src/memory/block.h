@@ -14,10 +14,10 @@
 #include "memory/shapes.h"
 
 /* Rows longer than SEGMENT classes are summed in segments, whatever computes these, and the segments in order. `pool` runs
- * part(context, i, scratch) for all i < n_parts, in any order, each with scratch memory of its own. */
+ * task(context, i, scratch) for all i < n_tasks, in any order, each with scratch memory of its own. */
 struct segment_pool {
-    void (*run)(const struct segment_pool *pool, void (*part)(void *context, int i, char *scratch), void *context,
-                int n_parts);
+    void (*run)(const struct segment_pool *pool, void (*task)(void *context, int i, char *scratch), void *context,
+                int n_tasks);
     int n_threads;
     char *scratch;                                /* scratch_bytes of each thread, one after the other */
     size_t scratch_bytes;

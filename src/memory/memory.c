@@ -12,52 +12,39 @@ void gather_classes(struct source x, const int64_t *code, int n_rows, double *ou
     case NAME:                                                                                                     \
         for (int i = 0; i < n_rows; i++) {                                                                         \
             TYPE value;                                                                                            \
-            memcpy(&value, x.rows[i] + code[i] * x.class_stride, sizeof value);                                            \
-            out[i] = CONVERT(value);                                                                               \
+            memcpy(&value, x.rows[i] + code[i] * x.class_stride, sizeof value);                                    \
+            out[i] = (double)CONVERT(value);                                                                       \
         }                                                                                                          \
         break;
     switch (x.element) {
-        CASE(F64, double, (double))
-        CASE(F32, float, (double))
-        CASE(F16, uint16_t, (double)widen_f16)
-        CASE(BF16, uint16_t, (double)widen_bf16)
+        EACH_FLOAT(CASE)
     default:
-        for (int i = 0; i < n_rows; i++)
-            read_f64(x.rows[i] + code[i] * x.class_stride, 0, x.element, 1, out + i);
+        break;                                    /* logits and probabilities are floats */
     }
 #undef CASE
 }
 
 static int codes(const char *target, ptrdiff_t stride, enum element element, int n, int64_t n_codes, int64_t *out)
 {
-#define EACH(STEP, TYPE)                                                                                           \
+#define EACH(STEP, TYPE, CODE)                                                                                     \
     for (int i = 0; i < n; i++) {                                                                                  \
         TYPE value;                                                                                                \
         memcpy(&value, target + i * (ptrdiff_t)(STEP), sizeof value);                                              \
-        out[i] = (int64_t)value;                                                                                   \
+        out[i] = (int64_t)CODE(value);                                                                             \
         outside |= (uint64_t)out[i] >= (uint64_t)n_codes;                                                          \
     }
-#define CASE(NAME, TYPE)                                                                                           \
+#define CASE(NAME, TYPE, CODE)                                                                                     \
     case NAME:                                                                                                     \
-        if (stride == sizeof(TYPE))                                                                                  \
-            EACH(sizeof(TYPE), TYPE)                                                                               \
+        if (stride == sizeof(TYPE))                                                                                \
+            EACH(sizeof(TYPE), TYPE, CODE)                                                                         \
         else                                                                                                       \
-            EACH(stride, TYPE)                                                                                       \
+            EACH(stride, TYPE, CODE)                                                                               \
         break;
     int outside = 0;
     switch (element) {
-        CASE(I8, int8_t)
-        CASE(I16, int16_t)
-        CASE(I32, int32_t)
-        CASE(I64, int64_t)
-        CASE(U8, uint8_t)
-        CASE(U16, uint16_t)
-        CASE(U32, uint32_t)
+        EACH_INTEGER(CASE)
     default:
-        for (int i = 0; i < n; i++) {
-            out[i] = read_code(target + i * stride, element);
-            outside |= (uint64_t)out[i] >= (uint64_t)n_codes;
-        }
+        break;                                    /* codes are integers */
     }
 #undef CASE
 #undef EACH

@@ -25,35 +25,27 @@ void TYPED(read)(const char *p, ptrdiff_t stride, enum element element, ptrdiff_
     for (ptrdiff_t j = 0; j < n; j++) {                                                                            \
         TYPE value;                                                                                                \
         memcpy(&value, p + j * (STEP), sizeof value);                                                              \
-        out[j] = CONVERT(value);                                                                                   \
+        out[j] = (REAL)CONVERT(value);                                                                             \
     }
 #define CASE(NAME, TYPE, CONVERT)                                                                                  \
     case NAME:                                                                                                     \
-        if (stride == sizeof(TYPE))                                                                                  \
+        if (stride == sizeof(TYPE))                                                                                \
             EACH((ptrdiff_t)sizeof(TYPE), TYPE, CONVERT)                                                           \
         else                                                                                                       \
-            EACH(stride, TYPE, CONVERT)                                                                              \
+            EACH(stride, TYPE, CONVERT)                                                                            \
         break;
+#define INTEGER(NAME, TYPE, CODE) CASE(NAME, TYPE, )
     if (stride == 2 && element == F16)
         TYPED(read_halves)(p, F16, n, out);
     else if (stride == 2 && element == BF16)
         TYPED(read_halves)(p, BF16, n, out);
     else switch (element) {
-        CASE(F64, double, (REAL))
-        CASE(F32, float, (REAL))
-        CASE(F16, uint16_t, (REAL)widen_f16)
-        CASE(BF16, uint16_t, (REAL)widen_bf16)
-        CASE(I8, int8_t, (REAL))
-        CASE(I16, int16_t, (REAL))
-        CASE(I32, int32_t, (REAL))
-        CASE(I64, int64_t, (REAL))
-        CASE(U8, uint8_t, (REAL))
-        CASE(U16, uint16_t, (REAL))
-        CASE(U32, uint32_t, (REAL))
-        CASE(U64, uint64_t, (REAL))
+        EACH_FLOAT(CASE)
+        EACH_INTEGER(INTEGER)
     case ELEMENTS:
         break;
     }
+#undef INTEGER
 #undef CASE
 #undef EACH
 }

@@ -26,6 +26,26 @@ void gather_classes(struct source x, const int64_t *code, int n_rows, double *ou
 #define write_results PER_SET(write_results)
 void write_results(const double *results, int n, enum element of, char *p, ptrdiff_t stride, enum element element);
 
+/* A group of `size` rows from `first`, of which n are there: the missing ones repeat the first. rows: room for pointers. */
+INLINE struct source group_of(struct source x, int first, int n, int size, const char **rows)
+{
+    x.rows += first;
+    if (n >= size)
+        return x;
+    for (int i = 0; i < size; i++)
+        rows[i] = x.rows[i < n ? i : 0];
+    x.rows = rows;
+    x.row_stride = 0;
+    return x;
+}
+
+/* Whole rows of results from `first`. */
+INLINE struct sink sink_from(struct sink out, int first)
+{
+    out.rows += first;
+    return out;
+}
+
 #define read_f64 PER_SET(read_f64)
 #define read_f32 PER_SET(read_f32)
 #define write_f64 PER_SET(write_f64)

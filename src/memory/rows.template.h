@@ -89,7 +89,8 @@ INLINE void TYPED(pack_group)(struct source group, ptrdiff_t n_classes, REAL *ti
     }
 }
 
-/* What will be wanted after a group of LANES rows that follow each other or lie side by side: as many lines as classes. */
+/* The cache lines of the rows after a group, to be fetched while that is worked on, one with each class: those of the next
+ * group where rows lie side by side or follow each other without a gap (AHEAD bytes on at least); else, none are known. */
 INLINE struct lines TYPED(next_group)(struct source group, ptrdiff_t n_classes)
 {
     ptrdiff_t size = LANES * group.row_stride;
@@ -100,25 +101,22 @@ INLINE struct lines TYPED(next_group)(struct source group, ptrdiff_t n_classes)
     return (struct lines){group.rows[0], 0};
 }
 
-/* The missing rows of the last group repeat its first. */
-INLINE void TYPED(fill_group)(struct source *group, int n, int size, const char **rows)
-{
-    for (int i = 0; i < size; i++)
-        rows[i] = group->rows[i < n ? i : 0];
-    group->rows = rows;
-    group->row_stride = 0;
-}
-
 /* pack_group where there is much else to do for a row: a call is nothing then. */
 OUTLINE void TYPED(pack_tile)(struct source group, ptrdiff_t n_classes, REAL *tile)
 {
     TYPED(pack_group)(group, n_classes, tile);
 }
 
-/* Whether results are written as they are, into rows of neighbouring classes or neighbouring rows. */
+/* Whether results are written where they belong, into rows of neighbouring classes. */
+INLINE int TYPED(in_place)(struct sink out)
+{
+    return out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT);
+}
+
+/* The same, or into neighbouring rows. */
 INLINE int TYPED(is_direct_sink)(struct sink out)
 {
-    return out.element == TYPED(ELEMENT) && (out.class_stride == sizeof(REAL) || out.row_stride == sizeof(REAL));
+    return TYPED(in_place)(out) || (out.row_stride == sizeof(REAL) && out.element == TYPED(ELEMENT));
 }
 
 /* A tile of pack_group back into rows of neighbouring classes. */
@@ -152,21 +150,76 @@ OUTLINE void TYPED(unpack_tile)(const REAL *tile, struct sink out, ptrdiff_t n_c
             TYPED(store)((REAL *)(void *)(out.rows[0] + j * out.class_stride), TYPED(load)(tile + j * LANES));
 }
 
-/* How many of n values go next: a vector, or up to where a stream can begin, past the caches. And puts them there. */
-INLINE int TYPED(next_part)(const REAL *result, ptrdiff_t n, int stream)
+/* A function of every element: the results of n_valid <= LANES classes from j, given those of x. Lanes are classes of a row,
+ * or a class of LANES rows. */
+typedef VECTOR (*TYPED(elementwise))(const void *of, ptrdiff_t j, int n_valid, VECTOR x);
+
+/* Of n neighbouring classes from j. stream: past the caches, from where a line begins. */
+INLINE void TYPED(map_classes)(const REAL *row, ptrdiff_t j, ptrdiff_t n, TYPED(elementwise) function, const void *of,
+                               REAL *result, int stream)
 {
-    int room = stream ? LANES - (int)((uintptr_t)result % 64 / sizeof(REAL)) : LANES;
-    return n < room ? (int)n : room;
+    for (ptrdiff_t k = 0; k < n;) {
+        int room = stream ? LANES - (int)((uintptr_t)(result + k) % 64 / sizeof(REAL)) : LANES;
+        int n_valid = n - k < room ? (int)(n - k) : room;
+        if (n_valid < LANES)
+            TYPED(store_part)(result + k, n_valid, function(of, j + k, n_valid, TYPED(load_part)(row + k, n_valid, 1)));
+        else if (stream)
+            TYPED(stream)(result + k, function(of, j + k, LANES, TYPED(load)(row + k)));
+        else
+            TYPED(store)(result + k, function(of, j + k, LANES, TYPED(load)(row + k)));
+        k += n_valid;
+    }
 }
 
-INLINE void TYPED(put)(REAL *result, int n, VECTOR value, int stream)
+/* Of the classes [begin, end) of row i: read and written where they lie, or through copies of some at a time. */
+INLINE void TYPED(map_row)(struct source x, struct sink out, int i, ptrdiff_t begin, ptrdiff_t end,
+                           TYPED(elementwise) function, const void *of)
 {
-    if (n < LANES)
-        TYPED(store_part)(result, n, value);
-    else if (stream)
-        TYPED(stream)(result, value);
-    else
-        TYPED(store)(result, value);
+    const int in_place = TYPED(in_place)(out);
+    const ptrdiff_t tile = in_place && TYPED(direct)(x) ? end - begin : TILE;
+    for (ptrdiff_t first = begin; first < end; first += tile) {
+        ptrdiff_t n = end - first < tile ? end - first : tile;
+        REAL x_copy[TILE], out_copy[TILE];
+        const REAL *row = TYPED(contiguous)(x, i, first, n, x_copy);
+        char *place = out.rows[i] + first * out.class_stride;
+        EITHER(in_place && out.stream, TYPED(map_classes), row, first, n, function, of,
+               in_place ? (REAL *)(void *)place : out_copy);
+        if (!in_place)
+            TYPED(write)(place, out.class_stride, out.element, n, out_copy);
+    }
+}
+
+/* Of a tile of LANES rows. */
+INLINE void TYPED(map_tile)(const REAL *from, ptrdiff_t n_classes, TYPED(elementwise) function, const void *of, REAL *tile)
+{
+    for (ptrdiff_t j = 0; j < n_classes; j++)
+        TYPED(store)(tile + j * LANES, function(of, j, LANES, TYPED(load)(from + j * LANES)));
+}
+
+/* Of LANES rows of few classes, into rows of neighbouring classes or neighbouring rows. */
+INLINE void TYPED(map_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, TYPED(elementwise) function,
+                                     const void *of)
+{
+    REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
+    TYPED(pack_tile)(group, n_classes, tile);
+    TYPED(map_tile)(tile, n_classes, function, of, tile);
+    TYPED(unpack_tile)(tile, out, n_classes);
+}
+
+/* Of the classes [begin, end) of groups of LANES rows that lie side by side, in the results too: one class of all of them at
+ * a time. `of` has `size` bytes for each group. Not past the caches: parts of many lines would be. */
+INLINE void TYPED(map_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t end,
+                              TYPED(elementwise) function, const void *of, size_t size)
+{
+    for (ptrdiff_t j = begin; j < end; j++) {
+        const REAL *p = (const REAL *)(const void *)(x.rows[0] + j * x.class_stride);
+        REAL *result = (REAL *)(void *)(out.rows[0] + j * out.class_stride);
+        for (int g = 0; g < n_groups; g++, p += LANES, result += LANES) {
+            __builtin_prefetch((const char *)p + AHEAD_ACROSS * x.class_stride);
+            __builtin_prefetch((char *)result + AHEAD_ACROSS * out.class_stride, 1);
+            TYPED(store)(result, function((const char *)of + (size_t)g * size, j, LANES, TYPED(load)(p)));
+        }
+    }
 }
 
 /* n values past the caches, where whole lines of them begin. */

@@ -14,7 +14,7 @@ INLINE ptrdiff_t segment_length(ptrdiff_t n_classes)
     return ((length - 1) / TILE + 1) * TILE;
 }
 
-/* part(context, i, scratch) for the segments i of rows: a context begins with a struct segments. */
+/* task(context, i, scratch) for the segments i of rows: a context begins with a struct segments. */
 struct segments {
     ptrdiff_t n_classes, length;
 };
@@ -24,17 +24,17 @@ INLINE int count_segments(ptrdiff_t n_classes)
     return (int)((n_classes - 1) / segment_length(n_classes) + 1);
 }
 
-INLINE int run_segments(const struct segment_pool *pool, void (*part)(void *context, int i, char *scratch),
+INLINE int run_segments(const struct segment_pool *pool, void (*task)(void *context, int i, char *scratch),
                         struct segments *context, ptrdiff_t n_classes, char *scratch)
 {
     context->n_classes = n_classes;
     context->length = segment_length(n_classes);
     int n = n_classes == context->length ? 1 : count_segments(n_classes);
     if (pool && n > 1)
-        pool->run(pool, part, context, n);
+        pool->run(pool, task, context, n);
     else
         for (int i = 0; i < n; i++)
-            part(context, i, scratch);
+            task(context, i, scratch);
     return n;
 }
 

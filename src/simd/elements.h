@@ -9,6 +9,12 @@
 /* Element types that a kernel can read. Logits are floats; the narrower ones are computed as float32. */
 enum element { F64, F32, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, ELEMENTS };
 
+/* Each with its C type, and what makes a number of a float, or a code of an integer. */
+#define EACH_FLOAT(CASE) CASE(F64, double, ) CASE(F32, float, ) CASE(F16, uint16_t, widen_f16) CASE(BF16, uint16_t, widen_bf16)
+#define EACH_INTEGER(CASE)                                                                                         \
+    CASE(I8, int8_t, ) CASE(I16, int16_t, ) CASE(I32, int32_t, ) CASE(I64, int64_t, )                              \
+    CASE(U8, uint8_t, ) CASE(U16, uint16_t, ) CASE(U32, uint32_t, ) CASE(U64, uint64_t, code_of_u64)
+
 static inline float float_of_bits(uint32_t bits)
 {
     float value;
@@ -78,27 +84,25 @@ static inline uint16_t narrow_bf16(double value)
     return bf16_of_single((float)rounded_to(value, 7, -126));
 }
 
-/* An integer; what no int64 holds becomes INT64_MAX. */
+/* What no int64 holds becomes INT64_MAX. */
+static inline int64_t code_of_u64(uint64_t value)
+{
+    return value > INT64_MAX ? INT64_MAX : (int64_t)value;
+}
+
+/* An integer as an int64. */
 static inline int64_t read_code(const char *p, enum element element)
 {
-#define CASE(NAME, TYPE)                                                                                           \
+#define CASE(NAME, TYPE, CODE)                                                                                     \
     case NAME: {                                                                                                   \
         TYPE value;                                                                                                \
         memcpy(&value, p, sizeof value);                                                                           \
-        return (int64_t)value;                                                                                     \
+        return (int64_t)CODE(value);                                                                               \
     }
-    uint64_t large;
     switch (element) {
-        CASE(I8, int8_t)
-        CASE(I16, int16_t)
-        CASE(I32, int32_t)
-        CASE(I64, int64_t)
-        CASE(U8, uint8_t)
-        CASE(U16, uint16_t)
-        CASE(U32, uint32_t)
+        EACH_INTEGER(CASE)
     default:
-        memcpy(&large, p, sizeof large);
-        return large > INT64_MAX ? INT64_MAX : (int64_t)large;
+        return INT64_MAX;
     }
 #undef CASE
 }

@@ -4,8 +4,8 @@
 #endif
 
 /* Adds class j, or two from j, of groups of rows that lie side by side to their states. */
-INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart, int two,
-                              const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states)
+INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart,
+                              const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states, int two)
 {
     VECTOR c = TYPED(load)(scaling->c), magic = TYPED(load)(scaling->magic), lowest = TYPED(load)(scaling->lowest);
     const char *p = x.rows[0] + j * x.class_stride, *q = p + apart * x.class_stride;
@@ -25,17 +25,15 @@ INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdif
  * states[l] has the lane l that a row of classes would have, so that every sum is the same. A class is read of all rows at
  * once, for each may be on another page of memory; the states stay in the first-level cache. */
 INLINE void TYPED(sum_across)(struct source x, int n_groups, ptrdiff_t begin, ptrdiff_t n_classes,
-                              const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) (*states)[BLOCK / LANES])
+                              const struct TYPED(scaling) *scaling, struct TYPED(state) (*states)[BLOCK / LANES], int centred)
 {
     for (int l = 0; l < LANES; l++)
         for (int g = 0; g < n_groups; g++)
             TYPED(start)(&states[l][g]);
     for (ptrdiff_t first = 0; first < n_classes; first += 2 * LANES)
         for (int l = 0; l < LANES && first + l < n_classes; l++)
-            if (first + l + LANES < n_classes)
-                TYPED(add_across)(x, n_groups, begin + first + l, LANES, 1, scaling, centred, states[l]);
-            else
-                TYPED(add_across)(x, n_groups, begin + first + l, LANES, 0, scaling, centred, states[l]);
+            EITHER(first + l + LANES < n_classes, TYPED(add_across), x, n_groups, begin + first + l, LANES, scaling,
+                   centred, states[l]);
 }
 
 INLINE struct lane_sum TYPED(merge_across)(const struct TYPED(state) (*states)[BLOCK / LANES], int g, int h)
@@ -64,10 +62,7 @@ static void TYPED(across_segment)(void *context, int i, char *scratch)
     struct TYPED(across) *of = context;
     struct TYPED(state) (*states)[BLOCK / LANES] = take(&scratch, LANES * sizeof *states);
     ptrdiff_t begin = i * of->segments.length, n = segment_size(&of->segments, i);
-    if (of->centred)
-        TYPED(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 1, states);
-    else
-        TYPED(sum_across)(of->x, of->n_groups, begin, n, of->scaling, 0, states);
+    EITHER(of->centred, TYPED(sum_across), of->x, of->n_groups, begin, n, of->scaling, states);
     for (int g = 0; g < of->n_groups; g++)
         for (int h = 0; h < LANES / 8; h++)
             of->sum[i * of->n_groups + g][h] = TYPED(merge_across)(states, g, h);

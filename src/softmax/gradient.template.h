@@ -3,56 +3,74 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials,
- * or NULL; weights, where not NULL: as of weights_of_rows_in_lanes. */
-INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, const REAL *cached_exp,
-                                          const struct TYPED(lane_factors) *factors, const double *weights,
-                                          const double *scale)
+/* What the gradient of a row in all lanes, or of a row a lane, takes. */
+struct TYPED(pulled) {
+    struct TYPED(lane_factors) factors;
+    const double *weights;                        /* of rows in lanes, class by class, or NULL */
+    const double *scales;
+    struct row_target target;                     /* of a row, from class `begin` */
+    struct target_form form;
+    double scale;
+    ptrdiff_t begin;
+};
+
+INLINE VECTOR TYPED(gradient_of)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
 {
-    REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    if (!cached_exp)
-        TYPED(pack_group)(group, n_classes, tile);
-    for (ptrdiff_t j = 0; j < n_classes; j++) {
-        VECTOR value = cached_exp ? TYPED(mul)(TYPED(load)(cached_exp + j * LANES), factors->fraction)
-                       : TYPED(scaled_softmax)(TYPED(load)(tile + j * LANES), factors);
-        if (weights) {
-            double pull[LANES];
-            for (int h = 0; h < LANES; h += 8)
-                store_f64(pull + h, mul_f64(load_f64(weights + j * LANES + h), load_f64(scale + h)));
-            value = TYPED(sub)(value, TYPED(narrow)(pull));
-        }
-        TYPED(store)(tile + j * LANES, value);
-    }
-    TYPED(unpack_tile)(tile, out, n_classes);
+    (void)j, (void)n_valid;
+    return TYPED(scaled_softmax)(x, of);
 }
 
-/* scale times the weights of n <= LANES classes from j. */
-INLINE VECTOR TYPED(pull_of)(const struct row_target *target, ptrdiff_t j, int n, struct target_form form, double scale)
+/* scale times the weights of rows in lanes are subtracted. */
+INLINE VECTOR TYPED(less_weights)(VECTOR value, const struct TYPED(pulled) *of, ptrdiff_t j)
 {
+    double pull[LANES];
+    if (!of->weights)
+        return value;
+    for (int h = 0; h < LANES; h += 8)
+        store_f64(pull + h, mul_f64(load_f64(of->weights + j * LANES + h), load_f64(of->scales + h)));
+    return TYPED(sub)(value, TYPED(narrow)(pull));
+}
+
+INLINE VECTOR TYPED(gradient_less_weights)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
+{
+    const struct TYPED(pulled) *rows = of;
+    (void)n_valid;
+    return TYPED(less_weights)(TYPED(scaled_softmax)(x, &rows->factors), rows, j);
+}
+
+/* The same where x are the exponentials. */
+INLINE VECTOR TYPED(cached_less_weights)(const void *of, ptrdiff_t j, int n_valid, VECTOR exponentials)
+{
+    const struct TYPED(pulled) *rows = of;
+    (void)n_valid;
+    return TYPED(less_weights)(TYPED(mul)(exponentials, rows->factors.fraction), rows, j);
+}
+
+/* scale times the weights of a row's classes are subtracted. */
+INLINE VECTOR TYPED(gradient_less_target)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
+{
+    const struct TYPED(pulled) *row = of;
     double pull[LANES] = {0};
     f64x8 given;
-    for (int h = 0; h < n; h += 8)
-        store_f64(pull + h,
-                  mul_f64(weights_of(target, j + h, at_most_8(n - h), form.single, form.plain, &given), set_f64(scale)));
-    return TYPED(narrow)(pull);
+    for (int h = 0; h < n_valid; h += 8)
+        store_f64(pull + h, mul_f64(weights_of(&row->target, j - row->begin + h, at_most_8(n_valid - h), row->form, &given),
+                                    set_f64(row->scale)));
+    return TYPED(sub)(TYPED(scaled_softmax)(x, &row->factors), TYPED(narrow)(pull));
 }
 
-/* n classes of one row; the target, where not NULL, is subtracted. */
-INLINE void TYPED(gradient_part)(const REAL *row, ptrdiff_t n, const struct TYPED(lane_factors) *factors,
-                                 const struct row_target *target, struct target_form form, double scale, int stream,
-                                 REAL *result)
+/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials,
+ * or NULL. */
+INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, const REAL *cached_exp,
+                                          const struct TYPED(pulled) *of)
 {
-    for (ptrdiff_t j = 0; j < n;) {
-        int part = TYPED(next_part)(result + j, n - j, stream);
-        VECTOR x = part == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, part, 0),
-               value = TYPED(scaled_softmax)(x, factors);
-        if (target && part == LANES)
-            value = TYPED(sub)(value, TYPED(pull_of)(target, j, LANES, form, scale));
-        else if (target)
-            value = TYPED(sub)(value, TYPED(pull_of)(target, j, part, form, scale));
-        TYPED(put)(result + j, part, value, stream);
-        j += part;
+    REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
+    if (cached_exp)
+        TYPED(map_tile)(cached_exp, n_classes, TYPED(cached_less_weights), of, tile);
+    else {
+        TYPED(pack_group)(group, n_classes, tile);
+        TYPED(map_tile)(tile, n_classes, TYPED(gradient_less_weights), of, tile);
     }
+    TYPED(unpack_tile)(tile, out, n_classes);
 }
 
 /* What the rows of a gradient have in common. */
@@ -64,8 +82,11 @@ struct TYPED(gradient_terms) {
     struct TYPED(softmax_factors) factors;
 };
 
-/* The gradient's entries of the codes. What the target is short of 1 is the sum's share where it is the largest class; where
- * it is not, its probability is at most 1/2, and nothing cancels. */
+/* The gradient's entries of the codes y, whose slope s_y is a part of the row's slope s:
+ *
+ *     scale (s p_y - s_y) = scale ((s - s_y) p_y - s_y (1 - p_y))      1 - p_y = sum / total where y is the largest class
+ *                         = scale (s p_y) - scale s_y                  elsewhere: p_y <= 1/2, and nothing cancels
+ */
 static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int first, int n_rows, double *entries)
 {
     const struct codes *codes = of->codes;
@@ -88,33 +109,34 @@ static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int 
     }
 }
 
-/* Groups of LANES rows from the first, where rows lie side by side, in the result too: one class of all of them at a time,
- * with its entries, where there are codes. Not past the caches: parts of many lines would be. */
-static void TYPED(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t stop,
-                                   const struct TYPED(softmax_factors) *softmax_factors, const struct codes *codes,
-                                   const double *entries)
+/* What the gradient of LANES rows that lie side by side takes: their codes and the entries of these. */
+struct TYPED(coded) {
+    struct TYPED(lane_factors) factors;
+    VECTOR code, entry;
+};
+
+INLINE VECTOR TYPED(gradient_or_entry)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
 {
-    struct TYPED(lane_factors) factors[BLOCK / LANES];
-    double code[BLOCK];
-    VECTOR codes_of[BLOCK / LANES], entry[BLOCK / LANES];
-    for (int i = 0; i < n_groups * LANES; i++)
-        code[i] = codes ? (double)codes->code[i] : -1;
+    const struct TYPED(coded) *rows = of;
+    (void)n_valid;
+    VECTOR is_code = TYPED(set)((REAL)j);
+    return TYPED(choose)(TYPED(equal)(rows->code, is_code), rows->entry, TYPED(scaled_softmax)(x, &rows->factors));
+}
+
+/* Of the first n_groups. */
+static void TYPED(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t end,
+                                   const struct TYPED(gradient_terms) *of, const double *entries)
+{
+    struct TYPED(coded) groups[BLOCK / LANES];
     for (int g = 0; g < n_groups; g++) {
-        factors[g] = TYPED(factors_of_rows)(softmax_factors, g * LANES);
-        codes_of[g] = TYPED(narrow)(code + g * LANES);
-        entry[g] = codes ? TYPED(narrow)(entries + g * LANES) : TYPED(set)(0);
+        double code[LANES];
+        for (int i = 0; i < LANES; i++)
+            code[i] = of->codes ? (double)of->codes->code[g * LANES + i] : -1;
+        groups[g].factors = TYPED(factors_of_rows)(&of->factors, g * LANES);
+        groups[g].code = TYPED(narrow)(code);
+        groups[g].entry = of->codes ? TYPED(narrow)(entries + g * LANES) : TYPED(set)(0);
     }
-    for (ptrdiff_t j = begin; j < stop; j++) {
-        const REAL *p = (const REAL *)(const void *)(x.rows[0] + j * x.class_stride);
-        REAL *result = (REAL *)(void *)(out.rows[0] + j * out.class_stride);
-        VECTOR c = TYPED(set)((REAL)j);
-        for (int g = 0; g < n_groups; g++, p += LANES, result += LANES) {
-            __builtin_prefetch((const char *)p + AHEAD_ACROSS * x.class_stride);
-            __builtin_prefetch((char *)result + AHEAD_ACROSS * out.class_stride, 1);
-            TYPED(store)(result, TYPED(choose)(TYPED(equal)(codes_of[g], c), entry[g],
-                                               TYPED(scaled_softmax)(TYPED(load)(p), &factors[g])));
-        }
-    }
+    TYPED(map_across)(x, out, n_groups, begin, end, TYPED(gradient_or_entry), groups, sizeof *groups);
 }
 
 /* Of two classes, whose probabilities are e and the sum over the total: no exponential is needed again. */
@@ -122,15 +144,11 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
                                 int n_rows, const struct pairs *pairs, struct derivative given)
 {
     for (int first = 0; first < n_rows; first += LANES) {
-        struct source group = x;
         const char *rows[LANES];
         REAL tile[2 * LANES];
         double entries[2][LANES], pull[2 * LANES] = {0}, lowest[LANES];
         int all = n_rows - first < LANES ? n_rows - first : LANES;
-        group.rows += first;
-        if (all < LANES)
-            TYPED(fill_group)(&group, all, LANES, rows);
-        TYPED(pack_group)(group, 2, tile);
+        TYPED(pack_group)(group_of(x, first, all, LANES, rows), 2, tile);
         if (target)
             TYPED(weights_of_rows_in_lanes)(target, first, all, 2, pull, lowest, x.scratch);
         for (int h = 0; 8 * h < all; h++) {
@@ -171,6 +189,27 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
     }
 }
 
+/* The classes [begin, end) of row i, as many at a time as the target is at hand. */
+INLINE void TYPED(gradient_with_target)(struct source x, struct sink out, const struct TYPED(gradient_terms) *of, int i,
+                                        ptrdiff_t begin, ptrdiff_t end)
+{
+    enum { SINGLE = TYPED(ELEMENT) == F32 };
+    const ptrdiff_t tile = is_direct(of->target) ? end - begin : TILE;
+    struct TYPED(pulled) row = {.factors = TYPED(factors_of_row)(&of->factors, i), .scale = of->given.scale[i]};
+    for (row.begin = begin; row.begin < end; row.begin += tile) {
+        double t_copy[TILE];
+        ptrdiff_t n = end - row.begin < tile ? end - row.begin : tile;
+        row.target = part_of_target(of->target, i, row.begin, n, t_copy);
+        if (row.target.plain && row.target.single == SINGLE) {
+            row.form = (struct target_form){SINGLE, 1};
+            TYPED(map_row)(x, out, i, row.begin, row.begin + n, TYPED(gradient_less_target), &row);
+        } else {
+            row.form = (struct target_form){row.target.single, 0};
+            TYPED(map_row)(x, out, i, row.begin, row.begin + n, TYPED(gradient_less_target), &row);
+        }
+    }
+}
+
 /* A segment of each row at a time: n_across rows that lie side by side, and those from first_row. */
 struct TYPED(segments_of_gradient) {
     struct segments segments;
@@ -189,41 +228,15 @@ static void TYPED(gradient_segment)(void *context, int s, char *scratch)
     struct source x = segment->x;
     struct sink out = segment->out;
     ptrdiff_t begin = s * segment->segments.length, end = begin + segment_size(&segment->segments, s);
-    int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), whole = in_place && TYPED(direct)(x);
-    int stream = in_place && out.stream;
-    const struct target_form no_target = {0, 0}, direct = {TYPED(ELEMENT) == F32, 1};
-    const ptrdiff_t tile = whole && of->target && is_direct(of->target) ? end - begin : TILE;
     if (segment->n_across)
-        TYPED(gradient_across)(x, out, segment->n_across / LANES, begin, end, &of->factors, of->codes, segment->entries);
-    for (int i = segment->first_row; i < segment->n_rows; i++) {
-        struct TYPED(lane_factors) factors = TYPED(factors_of_row)(&of->factors, i);
-        const REAL *logits = (const REAL *)(const void *)(x.rows[i] + begin * x.class_stride);
-        REAL *results = (REAL *)(void *)(out.rows[i] + begin * out.class_stride);
-        if (whole && !of->target && out.stream)
-            TYPED(gradient_part)(logits, end - begin, &factors, NULL, no_target, 0, 1, results);
-        else if (whole && !of->target)
-            TYPED(gradient_part)(logits, end - begin, &factors, NULL, no_target, 0, 0, results);
-        else
-            for (ptrdiff_t first = begin; first < end; first += tile) {
-                ptrdiff_t n = end - first < tile ? end - first : tile;
-                REAL x_copy[TILE], out_copy[TILE];
-                double t_copy[TILE];
-                const REAL *row = TYPED(contiguous)(x, i, first, n, x_copy);
-                REAL *result = in_place ? (REAL *)(void *)(out.rows[i] + first * out.class_stride) : out_copy;
-                struct row_target part;
-                if (of->target)
-                    part = part_of_target(of->target, i, first, n, t_copy);
-                if (!of->target)
-                    TYPED(gradient_part)(row, n, &factors, NULL, no_target, 0, 0, result);
-                else if (part.plain && part.single == (TYPED(ELEMENT) == F32))
-                    TYPED(gradient_part)(row, n, &factors, &part, direct, of->given.scale[i], stream, result);
-                else
-                    TYPED(gradient_part)(row, n, &factors, &part, (struct target_form){part.single, 0}, of->given.scale[i],
-                                         stream, result);
-                if (!in_place)
-                    TYPED(write)(out.rows[i] + first * out.class_stride, out.class_stride, out.element, n, out_copy);
-            }
-    }
+        TYPED(gradient_across)(x, out, segment->n_across / LANES, begin, end, of, segment->entries);
+    for (int i = segment->first_row; i < segment->n_rows; i++)
+        if (of->target)
+            TYPED(gradient_with_target)(x, out, of, i, begin, end);
+        else {
+            struct TYPED(lane_factors) factors = TYPED(factors_of_row)(&of->factors, i);
+            TYPED(map_row)(x, out, i, begin, end, TYPED(gradient_of), &factors);
+        }
 }
 
 /* The rows from `first`, which LANES divides. */
@@ -244,18 +257,15 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
         i = n_across = n_rows / LANES * LANES;
     else if (TYPED(caches_exponentials)(pairs, n_classes) && TYPED(is_direct_sink)(out))
         for (; i + LANES <= n_rows; i += LANES) {
-            struct source group = x;
-            struct sink group_out = out;
-            group.rows += i;
-            group_out.rows += i;
-            struct TYPED(lane_factors) lane_factors = TYPED(factors_of_rows)(factors, i);
+            struct TYPED(pulled) rows = {.factors = TYPED(factors_of_rows)(factors, i), .weights = weights,
+                                         .scales = of->given.scale + i};
             int is_cached =
                 pairs->is_cached[i / 8] && factors->plain[i / 8] && factors->plain[i / 8 + LANES / 8 - 1];
             const REAL *exponentials = (const REAL *)(const void *)pairs->cached_exp + i * n_classes;
             if (target)
                 TYPED(weights_of_rows_in_lanes)(target, i, LANES, n_classes, weights, lowest, x.scratch);
-            TYPED(gradient_rows_in_lanes)(group, group_out, n_classes, is_cached ? exponentials : NULL, &lane_factors,
-                                          weights, of->given.scale + i);
+            TYPED(gradient_rows_in_lanes)(group_of(x, i, LANES, LANES, NULL), sink_from(out, i), n_classes,
+                                          is_cached ? exponentials : NULL, &rows);
         }
     struct TYPED(segments_of_gradient) segment = {{0}, x, out, of, n_across, i, n_rows, entries};
     if (n_across || i < n_rows)
@@ -285,7 +295,7 @@ static void TYPED(gradient)(struct source x, struct sink out, const struct class
     of.given = given;
     TYPED(set_softmax_factors)(pairs, n_rows, given, &of.factors);
     /* Short rows are made in a stage, some at a time, where they are to go past the caches or are not written as they are. */
-    int stream = out.stream && out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT) && out.row_stride == bytes;
+    int stream = out.stream && TYPED(in_place)(out) && out.row_stride == bytes;
     if (n_classes > most_classes(STAGED, sizeof(REAL)) || (TYPED(is_direct_sink)(out) && !stream)) {
         TYPED(gradient_rows)(x, out, &of, 0, n_rows, n_classes);
         return;

@@ -3,15 +3,18 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* What a row's curvature takes: the factors with and without slope and scale, and the largest logit with its result. */
-struct TYPED(bend) {
+/* What the curvature of a row in all lanes, or of a row a lane, takes: the factors with and without slope and scale, and the
+ * largest logit with its result. */
+struct TYPED(curvature_terms) {
     struct TYPED(lane_factors) slope, plain;
     VECTOR m, of_largest;
 };
 
 /* slope p (1 - p) for all but the largest class: p is at most 1/2, and nothing cancels. */
-INLINE VECTOR TYPED(curvature)(VECTOR x, const struct TYPED(bend) *of)
+INLINE VECTOR TYPED(curvature)(const void *terms, ptrdiff_t j, int n_valid, VECTOR x)
 {
+    const struct TYPED(curvature_terms) *of = terms;
+    (void)j, (void)n_valid;
     VECTOR p = TYPED(scaled_softmax)(x, &of->plain), slope = TYPED(scaled_softmax)(x, &of->slope);
     return TYPED(choose)(TYPED(equal)(x, of->m), of->of_largest, TYPED(fnma)(slope, p, slope));
 }
@@ -43,36 +46,15 @@ static void TYPED(hessian)(struct source x, struct sink out, int n_rows, ptrdiff
     }
     TYPED(set_softmax_factors)(pairs, n_rows, of, &softmax_factors);
     TYPED(set_softmax_factors)(pairs, n_rows, (struct derivative){ones, ones}, &plain);
-    int in_place = out.class_stride == sizeof(REAL) && out.element == TYPED(ELEMENT), i = 0;
+    int i = 0;
     for (; TYPED(rows_in_lanes)(n_classes) && TYPED(is_direct_sink)(out) && i + LANES <= n_rows; i += LANES) {
-        struct source group = x;
-        struct sink group_out = out;
-        struct TYPED(bend) bend = {TYPED(factors_of_rows)(&softmax_factors, i), TYPED(factors_of_rows)(&plain, i),
-                                 TYPED(narrow)(pairs->m + i), TYPED(narrow)(of_largest + i)};
-        REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-        group.rows += i;
-        group_out.rows += i;
-        TYPED(pack_tile)(group, n_classes, tile);
-        for (ptrdiff_t j = 0; j < n_classes; j++)
-            TYPED(store)(tile + j * LANES, TYPED(curvature)(TYPED(load)(tile + j * LANES), &bend));
-        TYPED(unpack_tile)(tile, group_out, n_classes);
+        struct TYPED(curvature_terms) rows = {TYPED(factors_of_rows)(&softmax_factors, i), TYPED(factors_of_rows)(&plain, i),
+                                              TYPED(narrow)(pairs->m + i), TYPED(narrow)(of_largest + i)};
+        TYPED(map_rows_in_lanes)(group_of(x, i, LANES, LANES, NULL), sink_from(out, i), n_classes, TYPED(curvature), &rows);
     }
-    const ptrdiff_t tile = in_place && TYPED(direct)(x) ? n_classes : TILE;
     for (; i < n_rows; i++) {
-        struct TYPED(bend) bend = {TYPED(factors_of_row)(&softmax_factors, i), TYPED(factors_of_row)(&plain, i),
-                                 TYPED(set)((REAL)pairs->m[i]), TYPED(set)((REAL)of_largest[i])};
-        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
-            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile, j = 0;
-            REAL x_copy[TILE], out_copy[TILE];
-            const REAL *row = TYPED(contiguous)(x, i, first, n, x_copy);
-            REAL *result = in_place ? (REAL *)(void *)(out.rows[i] + first * out.class_stride) : out_copy;
-            for (; j + LANES <= n; j += LANES)
-                TYPED(store)(result + j, TYPED(curvature)(TYPED(load)(row + j), &bend));
-            if (j < n)
-                TYPED(store_part)(result + j, (int)(n - j),
-                                  TYPED(curvature)(TYPED(load_part)(row + j, (int)(n - j), 0), &bend));
-            if (!in_place)
-                TYPED(write)(out.rows[i] + first * out.class_stride, out.class_stride, out.element, n, out_copy);
-        }
+        struct TYPED(curvature_terms) row = {TYPED(factors_of_row)(&softmax_factors, i), TYPED(factors_of_row)(&plain, i),
+                                             TYPED(set)((REAL)pairs->m[i]), TYPED(set)((REAL)of_largest[i])};
+        TYPED(map_row)(x, out, i, 0, n_classes, TYPED(curvature), &row);
     }
 }

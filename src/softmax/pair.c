@@ -65,7 +65,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
                 add_term(&sum, e, fma_f64(e, low, e_low));
             }
         }
-        f64x8 e_low, e = x.element == F64 ? largest_f64(set_f64(m), 0, &e_low) : largest_f32(set_f64(m), 0, &e_low);
+        f64x8 e_low, e = BY_ELEMENT(x.element, largest)(set_f64(m), 0, &e_low);
         f64x8 r = set_f64(lane_total(sum)), down = set_f64(0x1p-516);      /* 2^-MIDDLE */
         e = mul_f64(e, down);
         f64x8 total = mul_f64(r, e), total_low = fma_f64(r, e, sub_f64(zero, total));
@@ -106,7 +106,7 @@ static void logsumexp(const struct pairs *pairs, int n_rows, double *out)
 static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
     memset(pairs->is_cached, 0, sizeof pairs->is_cached);
-    (wide ? pair_wide : x.element == F64 ? pair_f64 : pair_f32)(x, n_rows, n_classes, pairs);
+    (wide ? pair_wide : BY_ELEMENT(x.element, pair))(x, n_rows, n_classes, pairs);
 }
 
 const struct pair_kernels PER_SET(pair) = {.rows = pair, .logit = pair_of_logit, .logsumexp = logsumexp};

@@ -16,7 +16,7 @@ struct pairs {
 
 /* float64 logits are computed in float64, all others in float32. Nothing here can fail. */
 struct pair_kernels {
-    /* wide: slower, with r right to the last bits. */
+    /* wide: every exponential has a low part (as exp_wide): slower, with r right to the last bits. */
     void (*rows)(struct source x, int wide, int n_rows, ptrdiff_t n_classes, struct pairs *pairs /* OUT */);
 
     /* x: one float64 a row, the logit of class 1 beside a logit of 0. */

@@ -4,7 +4,7 @@
 #endif
 
 /* The pairs of up to eight rows; near: all |m| <= NEAR. */
-INLINE void TYPED(store_pairs)(f64x8 m, struct double_double sum, int near, int n, struct pairs *pairs, int first)
+INLINE void TYPED(store_pairs)(f64x8 m, struct double_double sum, int n, struct pairs *pairs, int first, int near)
 {
     f64x8 e_low, e = TYPED(largest)(m, near, &e_low), total_low, total = fast_two_sum(sum.high, sum.low, &total_low);
     store_part_f64(pairs->m + first, n, m);
@@ -30,10 +30,7 @@ INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, 
     }
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
         struct double_double sum = {state->sum[h], state->low[h]};
-        if (all_near)
-            TYPED(store_pairs)(WIDEN(state->max_x, h), sum, 1, at_most_8(n - 8 * h), pairs, first + 8 * h);
-        else
-            TYPED(store_pairs)(WIDEN(state->max_x, h), sum, 0, at_most_8(n - 8 * h), pairs, first + 8 * h);
+        EITHER(all_near, TYPED(store_pairs), WIDEN(state->max_x, h), sum, at_most_8(n - 8 * h), pairs, first + 8 * h);
     }
 }
 
@@ -58,10 +55,7 @@ INLINE void TYPED(pair_across_in_lanes)(struct source x, int n_groups, ptrdiff_t
     for (int g = 0; g < n_groups; g++)
         TYPED(start)(&states[g]);
     for (ptrdiff_t j = 0; j < n_classes; j += 2)
-        if (j + 1 < n_classes)
-            TYPED(add_across)(x, n_groups, j, 1, 1, scaling, 0, states);
-        else
-            TYPED(add_across)(x, n_groups, j, 1, 0, scaling, 0, states);
+        EITHER(j + 1 < n_classes, TYPED(add_across), x, n_groups, j, 1, scaling, 0, states);
     for (int g = 0; g < n_groups; g++, x.rows += LANES)
         TYPED(finish_rows_in_lanes)(&states[g], tile, x, LANES, n_classes, pairs, g * LANES);
 }
@@ -88,12 +82,12 @@ INLINE void TYPED(pair_two)(struct source group, int n, struct pairs *pairs, int
         } else
             r = exp_short(sub_f64(zero, abs_f64(sub_f64(a, b))));
         r = fma_f64(m, zero, r);                  /* NaN where m is infinite */
-        int i = first + 8 * h, part = at_most_8(n - 8 * h);
-        store_part_f64(pairs->m + i, part, m);
-        store_part_f64(pairs->e + i, part, e);
-        store_part_f64(pairs->e_low + i, part, zero);
-        store_part_f64(pairs->sum + i, part, r);
-        store_part_f64(pairs->sum_low + i, part, r_low);
+        int i = first + 8 * h, n_valid = at_most_8(n - 8 * h);
+        store_part_f64(pairs->m + i, n_valid, m);
+        store_part_f64(pairs->e + i, n_valid, e);
+        store_part_f64(pairs->e_low + i, n_valid, zero);
+        store_part_f64(pairs->sum + i, n_valid, r);
+        store_part_f64(pairs->sum_low + i, n_valid, r_low);
     }
 }
 
@@ -102,13 +96,13 @@ INLINE void TYPED(pair_classes_in_lanes)(struct source group, int n, ptrdiff_t n
 {
     struct lane_sum rows = TYPED(sum_eight_rows)(group, n_classes, scaling, 0);
     if (!any_f64(less_f64(set_f64(TYPED(NEAR)), abs_f64(rows.max_x)))) {
-        TYPED(store_pairs)(rows.max_x, rows.sum, 1, n, pairs, first);
+        TYPED(store_pairs)(rows.max_x, rows.sum, n, pairs, first, 1);
         return;
     }
     struct TYPED(scaling) far;
     TYPED(scale_rows)(rows.max_x, &far, 0);
     rows = TYPED(sum_eight_rows)(group, n_classes, &far, 1);
-    TYPED(store_pairs)(rows.max_x, rows.sum, 0, n, pairs, first);
+    TYPED(store_pairs)(rows.max_x, rows.sum, n, pairs, first, 0);
 }
 
 static void TYPED(pair_across)(struct source x, int n_groups, ptrdiff_t n_classes, const struct TYPED(scaling) *near,
@@ -144,7 +138,7 @@ static void TYPED(pair_across)(struct source x, int n_groups, ptrdiff_t n_classe
                 rows = again.sum[0];
             }
             for (int h = 0; h < LANES / 8; h++)
-                TYPED(store_pairs)(rows[h].max_x, rows[h].sum, 0, 8, pairs, (first + g) * LANES + 8 * h);
+                TYPED(store_pairs)(rows[h].max_x, rows[h].sum, 8, pairs, (first + g) * LANES + 8 * h, 0);
         }
     }
 }
@@ -168,17 +162,14 @@ static void TYPED(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct
             TYPED(pair_across)(x, n_rows / LANES, n_classes, &near, pairs);
     }
     for (; first < n_rows; first += size) {
-        struct source group = x;
         const char *rows[LANES];
-        int n = n_rows - first;
-        group.rows += first;
-        if (n < size)
-            TYPED(fill_group)(&group, n, size, rows);
+        int n = n_rows - first < size ? n_rows - first : size;
+        struct source group = group_of(x, first, n, size, rows);
         if (n_classes == 2)
             TYPED(pair_two)(group, n, pairs, first);
         else if (rows_in_lanes)
             TYPED(pair_rows_in_lanes)(group, n, n_classes, &near, pairs, first);
         else
-            TYPED(pair_classes_in_lanes)(group, at_most_8(n), n_classes, &near, pairs, first);
+            TYPED(pair_classes_in_lanes)(group, n, n_classes, &near, pairs, first);
     }
 }

@@ -139,8 +139,8 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
         store_f64(parts[3][i], lanes[0].sum.low);
     }
     f64x8 columns[4][8];
-    for (int part = 0; part < 4; part++)
-        transpose_8(parts[part], columns[part]);
+    for (int field = 0; field < 4; field++)
+        transpose_8(parts[field], columns[field]);
     struct lane_sum lanes[8];
     for (int l = 0; l < 8; l++)
         lanes[l] = (struct lane_sum){columns[0][l], columns[1][l], {columns[2][l], columns[3][l]}};
@@ -167,10 +167,7 @@ static void TYPED(sum_one_segment)(void *context, int i, char *scratch)
     for (int r = 0; r < 8; r++)
         rows[r] = group.rows[r] + i * of->segments.length * group.class_stride;
     group.rows = rows;
-    if (of->centred)
-        of->sum[i] = TYPED(sum_segment)(group, segment_size(&of->segments, i), of->scaling, 1);
-    else
-        of->sum[i] = TYPED(sum_segment)(group, segment_size(&of->segments, i), of->scaling, 0);
+    of->sum[i] = EITHER(of->centred, TYPED(sum_segment), group, segment_size(&of->segments, i), of->scaling);
 }
 
 INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,

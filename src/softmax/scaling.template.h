@@ -3,18 +3,21 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* How exp(x_j) is scaled while a row is summed: everything is done with x - c, whose rounding to 2^n (1 + t) needs no
- * subtraction of the maximum, and 2^n is moved by `index` (vmath.h) so that m's lands in the middle of the exponents.
+/* How the exponentials of a row with the maximum m are scaled, so that none overflows and none that counts is lost:
  *
- * Rows with |m| <= NEAR use c = 0 and one fixed index: a single pass, the maximum falls out of it. The other rows are done
- * again knowing m, with the index moved by m's own n. Up to |m| <= FAR c is still 0; beyond it c = m, which is exact for
- * every x_j near enough to m to count.
+ *     exp(x_j - c) 2^(index - bias)
+ *
+ * where the power of two costs nothing (vmath.h). The usual way, to subtract m, takes two passes; this takes one:
+ *
+ *     |m| <= NEAR          c = 0, index = bias + MIDDLE         one pass, from which m comes too; then, where m is larger,
+ *     NEAR < |m| <= FAR    c = 0, index = bias + MIDDLE - n     another one, with n = round(m / ln 2)
+ *     FAR < |m|            c = m, index = bias + MIDDLE         x_j - m is exact for every x_j that counts
  */
 struct TYPED(scaling) {
     REAL c[LANES], magic[LANES], lowest[LANES];
 };
 
-/* c and the index of rows whose maxima are m: see struct scaling. */
+/* c, and the index, of rows whose maxima are m. */
 INLINE f64x8 TYPED(centre)(f64x8 m)
 {
     return choose_f64(less_f64(set_f64(TYPED(FAR)), abs_f64(m)), m, set_f64(0));

@@ -15,18 +15,18 @@
 static void gradient(struct source x, struct sink out, const struct class_target *target, const struct codes *codes,
                      int n_rows, ptrdiff_t n_classes, const struct pairs *pairs, struct derivative of)
 {
-    (x.element == F64 ? gradient_f64 : gradient_f32)(x, out, target, codes, n_rows, n_classes, pairs, of);
+    BY_ELEMENT(x.element, gradient)(x, out, target, codes, n_rows, n_classes, pairs, of);
 }
 
 static void hessian(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs,
                     struct derivative of)
 {
-    (x.element == F64 ? hessian_f64 : hessian_f32)(x, out, n_rows, n_classes, pairs, of);
+    BY_ELEMENT(x.element, hessian)(x, out, n_rows, n_classes, pairs, of);
 }
 
 static void log_softmax(struct source x, struct sink out, int n_rows, ptrdiff_t n_classes, const struct pairs *pairs)
 {
-    (x.element == F64 ? log_softmax_f64 : log_softmax_f32)(x, out, n_rows, n_classes, pairs);
+    BY_ELEMENT(x.element, log_softmax)(x, out, n_rows, n_classes, pairs);
 }
 
 const struct softmax_kernels PER_SET(softmax) = {.gradient = gradient, .hessian = hessian, .log_softmax = log_softmax};

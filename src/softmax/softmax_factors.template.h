@@ -3,9 +3,13 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* softmax_c * slope * scale = exp(x_c - c) * 2^index * fraction. Nearly always the exponentials are scaled as in the sums, and
- * may have been cached there. Else the index takes the power of two of the scale over the sum, so that neither factor can
- * underflow where the product does not. The bits are the same. */
+/* Factors of the softmax of a row, times slope and scale:
+ *
+ *     softmax_j * slope * scale = exp(x_j - c) 2^(index - bias) * fraction
+ *
+ * plain, nearly always: c and index are those of the row's sum, so that the exponential may have been cached there, and
+ * fraction = slope * scale / total. Otherwise that fraction would be subnormal or so large that exponentials lost in the sum
+ * would count: then the index takes over its power of two. The bits are the same either way. */
 struct TYPED(softmax_factors) {
     double c[BLOCK], magic[BLOCK], lowest[BLOCK], fraction[BLOCK], inverse[BLOCK];       /* inverse: of the total */
     char plain[BLOCK / 8];
@@ -21,17 +25,16 @@ INLINE void TYPED(set_softmax_factors)(const struct pairs *pairs, int n_rows, st
         f64x8 inverse = inverse_of(total, low), c = zero, index = near_index;
         f64x8 weight = mul_f64(load_part_f64(of.slope + i, n, 0), load_part_f64(of.scale + i, n, 0));
         f64x8 fraction = mul_f64(weight, inverse), size = abs_f64(fraction);
-        /* A product of an exponential that was lost must be nothing, and the fraction a normal number. */
         i64x8 usual = less_f64(size, set_f64(TYPED(MOST_FRACTION))), far = less_f64(set_f64(TYPED(NEAR)), abs_f64(m));
         i64x8 small = less_f64(size, set_f64(TYPED(LEAST_FRACTION))), none = equal_f64(weight, zero);
         EACH_REGISTER usual.r[i] &= ~far.r[i] & (~small.r[i] | none.r[i]);
         softmax_factors->plain[i / 8] = (char)all_f64(usual);
         store_part_f64(softmax_factors->inverse + i, n, inverse);
         if (!softmax_factors->plain[i / 8]) {
-            f64x8 exponent, power, share = mul_f64(weight, split_exponent(inverse, &exponent));
-            split_exponent(abs_f64(share), &power);
+            f64x8 exponent, power, rest = mul_f64(weight, split_exponent(inverse, &exponent));
+            split_exponent(abs_f64(rest), &power);
             power = max_f64(min_f64(power, set_f64(TYPED(MOST_POWER))), set_f64(-1000));
-            fraction = mul_f64(mul_f64(share, power_of_two(sub_f64(zero, power))), power_of_two(set_f64(-TYPED(GUARD))));
+            fraction = mul_f64(mul_f64(rest, power_of_two(sub_f64(zero, power))), power_of_two(set_f64(-TYPED(GUARD))));
             c = TYPED(centre)(m);
             index = add_f64(add_f64(power, TYPED(index)(m)), add_f64(exponent, set_f64(TYPED(GUARD))));
         }

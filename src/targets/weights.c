@@ -13,16 +13,16 @@ void target_weights(const struct class_target *target, int i, ptrdiff_t first, i
             for (int j = 0; j < n; j++)
                 *lowest = out[j] < *lowest ? out[j] : *lowest;
         for (int j = 0; j < n; j += 8) {
-            int part = at_most_8(n - j);
-            f64x8 share = fma_f64(set_f64(target->keep), load_part_f64(out + j, part, 0), set_f64(target->uniform));
-            f64x8 w = stride ? load_part_f64(weight + j, part, 0) : set_f64(*weight);
-            store_part_f64(out + j, part, mul_f64(w, share));
+            int n_valid = at_most_8(n - j);
+            f64x8 t = fma_f64(set_f64(target->keep), load_part_f64(out + j, n_valid, 0), set_f64(target->uniform));
+            f64x8 w = stride ? load_part_f64(weight + j, n_valid, 0) : set_f64(*weight);
+            store_part_f64(out + j, n_valid, mul_f64(w, t));
         }
     } else {
         for (int j = 0; j < n; j += 8) {
-            int part = at_most_8(n - j);
-            f64x8 w = stride ? load_part_f64(weight + j, part, 0) : set_f64(*weight);
-            store_part_f64(out + j, part, mul_f64(w, set_f64(target->uniform)));
+            int n_valid = at_most_8(n - j);
+            f64x8 w = stride ? load_part_f64(weight + j, n_valid, 0) : set_f64(*weight);
+            store_part_f64(out + j, n_valid, mul_f64(w, set_f64(target->uniform)));
         }
         const int64_t stop = target->start[i + 1];
         for (int64_t entry = first_entry(target, i, first); entry < stop && target->index[entry] < first + n; entry++) {

@@ -45,10 +45,10 @@ struct target_form {
 };
 
 /* The weights a of n <= 8 classes from j, 0 in the lanes beyond; given: what they are without class weights and smoothing. */
-INLINE f64x8 weights_of(const struct row_target *target, ptrdiff_t j, int n, int single, int plain, f64x8 *given)
+INLINE f64x8 weights_of(const struct row_target *target, ptrdiff_t j, int n, struct target_form form, f64x8 *given)
 {
-    *given = target->t ? load_as_f64(target->t, j, single, n) : set_f64(1);
-    if (plain)
+    *given = target->t ? load_as_f64(target->t, j, form.single, n) : set_f64(1);
+    if (form.plain)
         return *given;
     f64x8 w = target->class_weight ? load_part_f64(target->class_weight + j, n, 0) : first_lanes_f64(target->alike, n);
     return mul_f64(w, fma_f64(target->keep, *given, target->uniform));
@@ -62,8 +62,8 @@ static inline struct row_target class_weights_of(const struct class_target *targ
                                target->class_weight_stride ? weight + first : NULL};
 }
 
-/* The part [first, first + n) of a row's target: where it lies, else copied or, of entries, made in `copy`. And whether the
- * part can be the whole row. */
+/* The target of the classes [first, first + n) of row i, as float64 or float32 that can be loaded in vectors: where it lies
+ * if it does so (is_direct), else converted, or made of its entries, in `copy`, which has room for TILE classes. */
 static inline struct row_target part_of_target(const struct class_target *target, int i, ptrdiff_t first, ptrdiff_t n,
                                                double *copy)
 {

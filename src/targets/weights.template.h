@@ -17,25 +17,22 @@ OUTLINE void TYPED(weights_of_rows_in_lanes)(const struct class_target *target, 
         /* float64 or as x is; what is neither becomes float64. */
         int same = target->source.element == TYPED(ELEMENT);
         REAL *given = (REAL *)(void *)scratch;          /* the one or the other */
-        double *wide = (double *)(void *)scratch;
-        struct source group = target->source;
+        double *as_f64 = (double *)(void *)scratch;
         const char *rows[LANES];
+        struct source group = group_of(target->source, first, n, LANES, rows);
         take(&scratch, (size_t)(n_classes * LANES) * sizeof(double));
         group.scratch = scratch;
-        group.rows += first;
-        if (n < LANES)
-            TYPED(fill_group)(&group, n, LANES, rows);
         struct lines next = {group.rows[0], 0};
         if (same) {
             next = TYPED(next_group)(group, n_classes);
             TYPED(pack_tile)(group, n_classes, given);
         }
         for (int h = 0; !same && h < LANES / 8; h++, group.rows += 8)
-            pack_tile_f64(group, n_classes, wide + h * 8 * n_classes);
+            pack_tile_f64(group, n_classes, as_f64 + h * 8 * n_classes);
         for (ptrdiff_t j = 0; j < n_classes; j++) {
             __builtin_prefetch(next.first + next.stride * j);
             for (int h = 0; h < LANES / 8; h++) {
-                f64x8 t = same ? WIDEN(TYPED(load)(given + j * LANES), h) : load_f64(wide + 8 * (h * n_classes + j));
+                f64x8 t = same ? WIDEN(TYPED(load)(given + j * LANES), h) : load_f64(as_f64 + 8 * (h * n_classes + j));
                 least[h] = min_f64(t, least[h]);
                 store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * stride]), fma_f64(keep, t, uniform)));
             }
