@@ -1,8 +1,10 @@
-/* Runs the kernels of one instruction set on rows read from standard input and writes all results, for test_bits.py. */
+/* Runs the kernels of one instruction set on rows read from standard input and writes all results, for test_bits.py and
+ * test_tiles.py: of float64, of float32 and of float16. Fails where they use more scratch memory than there is. */
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "dispatch/kernels.h"
 #include "simd/names.h"
@@ -11,13 +13,17 @@ extern const struct kernels PER_SET(kernels);
 
 static const int shapes[][2] = {INPUTS};
 
+enum { BEYOND = 1 << 16, UNTOUCHED = 0xa5 };
+
 static void run(const struct kernels *kernels, enum element element, int n_rows, int n_classes)
 {
-    size_t size = element == F64 ? 8 : 4, row_bytes = size * (size_t)n_classes;
+    size_t size = element == F64 ? 8 : element == F32 ? 4 : 2, computed = element == F64 ? 8 : 4;
+    size_t row_bytes = size * (size_t)n_classes, room = scratch_bytes(n_classes, computed);
     char *data = malloc(row_bytes * (size_t)n_rows), *out = malloc(row_bytes * (size_t)n_rows);
-    char *scratch = aligned_alloc(LINE, scratch_bytes(n_classes, size));
+    char *scratch = aligned_alloc(LINE, room + BEYOND);
     if (!data || !out || !scratch || fread(data, row_bytes, (size_t)n_rows, stdin) != (size_t)n_rows)
         exit(1);
+    memset(scratch, UNTOUCHED, room + BEYOND);
     for (int first = 0; first < n_rows; first += BLOCK) {
         int n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
         const char *rows[BLOCK];
@@ -40,7 +46,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         struct clip clip = {1e-7, 1 - 1e-7};
         struct soft_sums sums;
         struct pairs pairs;
-        pairs.cached_exp = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, size)) : NULL;
+        pairs.cached_exp = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, computed)) : NULL;
         kernels->memory->gather(x, zeros, n, x_target);
         kernels->pair->rows(x, first > 0, n, n_classes, &pairs);
         kernels->cross_entropy->code_loss(&pairs, x_target, first == 0, n, loss, rest);
@@ -64,6 +70,10 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                 double values[3] = {sums.loss[i], sums.slope[i], sums.entropy[i]};
                 fwrite(values, sizeof values, 1, stdout);
             }
+        kernels->softmax->gradient(x, out_rows, &target, NULL, n, n_classes, &pairs, (struct derivative){ones, scale});
+        for (int i = 0; i < n; i++)
+            if (pairs.sum[i] / pairs.e[i] < INFINITY)
+                fwrite(results[i], row_bytes, 1, stdout);
         kernels->focal->soft_loss(x, &target, 2.5, n, n_classes, &pairs, &sums);
         kernels->focal->derivatives(x, (struct sink){NULL, 0, F64, 0, 0}, out_rows, &target, n, n_classes, &pairs,
                                     (struct focal_derivative){2.5, sums.slope, sums.curvature, z, scale});
@@ -77,6 +87,17 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         for (int i = 0; i < n; i++)
             if (pairs.sum[i] / pairs.e[i] < INFINITY)
                 fwrite(results[i], row_bytes, 1, stdout);
+        /* The same numbers as rows that lie side by side. */
+        const char *columns[BLOCK];
+        for (int i = 0; i < n; i++)
+            columns[i] = data + (size_t)(first + i) * size;
+        struct source across = {columns, (ptrdiff_t)size * n_rows, element, (ptrdiff_t)size, NULL, scratch};
+        kernels->pair->rows(across, 0, n, n_classes, &pairs);
+        for (int i = 0; i < n; i++)
+            if (pairs.sum[i] / pairs.e[i] < INFINITY) {
+                double values[2] = {pairs.m[i], pairs.sum[i] / pairs.e[i]};
+                fwrite(values, sizeof values, 1, stdout);
+            }
         for (int logs = 0; logs < 2; logs++)
             for (int coded = 0; coded < 2; coded++) {
                 const struct class_target *given = coded ? NULL : &target;
@@ -110,6 +131,9 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         kernels->probability->clipped_loss(scale, zeros, clip, n < 8 ? n : 8, off);
         fwrite(off, sizeof off[0], (size_t)(n < 8 ? n : 8), stdout);
     }
+    for (size_t i = room; i < room + BEYOND; i++)
+        if ((unsigned char)scratch[i] != UNTOUCHED)
+            exit(3);
     free(scratch);
     free(data);
     free(out);
@@ -117,7 +141,7 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
 
 int main(void)
 {
-    for (int element = F64; element <= F32; element++)
+    for (int element = F64; element <= F16; element++)
         for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
             run(&PER_SET(kernels), (enum element)element, shapes[i][0], shapes[i][1]);
     return 0;

@@ -37,3 +37,11 @@ def build(output, name, *arguments, cross=False):
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return output
+
+
+def build_driver(output, name, shapes, *flags, cross=False):
+    """kernel_driver.c with all kernels, for inputs of these numbers of rows and of classes."""
+    inputs = ",".join(f"{{{n},{k}}}" for n, k in shapes)
+    kernels = [path for path in SOURCES.glob("*/*.c") if path.parent.name != "runtime" and path.name != "choose.c"]
+    driver = SOURCES.parent / "tests" / "kernel_driver.c"
+    return build(output, name, *flags, f"-DINPUTS={inputs}", driver, *kernels, cross=cross)

@@ -244,6 +244,20 @@ def test_labels_out_of_the_table_have_no_code():
                 assert call.log_loss(0.0, 1.0)[2] in bad_rows
 
 
+def test_entries_out_of_the_classes_have_no_code():
+    for bad in (-1, 3, INT64.min, INT64.max):
+        call = _core.Call(proba(4, 3), None, 1)
+        call.set_entries(np.array([0, 1, 3, 4, 4]), np.array([0, 1, bad, 2]), None)
+        assert call.log_loss(0.0, 1.0)[2] == 1
+
+
+def test_elements_without_a_loop():
+    """Such as Python lets through by mistake are an error, not read as something else."""
+    for dtype in ("c16", "M8[s]", "S3"):
+        with pytest.raises((TypeError, ValueError), match=r"no loop for elements of format|cannot include dtype"):
+            _core.label_extremes(np.zeros(3, dtype), 1)
+
+
 @pytest.mark.parametrize("kind", ["integers", "gaps", "strings"])
 def test_labels_written_while_they_are_read(kind):
     rng = np.random.default_rng(0)

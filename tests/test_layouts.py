@@ -284,8 +284,9 @@ def test_no_rows(loss, data):
 
 
 @every_loss
-@examples(30)
-def test_the_first_invalid_target_is_named_and_the_logits_are_kept(loss, data):
+@pytest.mark.parametrize("part", slow_but([0], range(3)))
+@examples(10)
+def test_the_first_invalid_target_is_named_and_the_logits_are_kept(loss, data, part):
     case = draw_case(data, loss, SOME_ROWS, ["codes", "soft", "binary"], writable=True)
     target = np.moveaxis(case.target, case.axis, -1) if case.kind == "soft" else case.target
     k, dtype = case.x.shape[case.axis], np.dtype(target.dtype.type)
@@ -323,8 +324,9 @@ def test_perplexity(data):
 
 
 @pytest.mark.parametrize("function", [special.logsumexp, special.softmax, special.log_softmax])
-@examples(100)
-def test_special(function, data):
+@pytest.mark.parametrize("part", slow_but([0], range(4)))
+@examples(25)
+def test_special(function, data, part):
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
     rows = data.draw(ROWS, "rows")
     shape = data.draw(st.permutations([*rows, data.draw(classes(rows), "classes")]), "shape")

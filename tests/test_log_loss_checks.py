@@ -195,9 +195,24 @@ def test_differences_on_purpose(message, args, options):
         xentc.log_loss(*args, **options)
 
 
+def test_weights_that_are_objects():
+    for function in (xentc.log_loss, xentc.d2_log_loss_score):
+        want = function(Y, P, sample_weight=[1, 2, 3])
+        assert function(Y, P, sample_weight=np.array([1, 2.0, np.float32(3)], object)) == want
+
+
 def test_weights_that_are_no_numbers():
     with pytest.raises(TypeError, match="sample_weight has dtype <U1; expected real numbers"):
         xentc.log_loss(Y, P, sample_weight=["1", "2", "3"])
+    with pytest.raises(TypeError, match="sample_weight holds objects that are not real numbers"):
+        xentc.log_loss(Y, P, sample_weight=[1, 2, {}])
+
+
+def test_integers_that_no_float64_holds():
+    for argument, call in (("", lambda: xentc.log_loss(Y, [0.5, 0.5, 10**400])),
+                           (" sample_weight", lambda: xentc.log_loss(Y, P, sample_weight=[1, 2, 10**400]))):
+        with pytest.raises(ValueError, match=f"Input{argument} contains infinity or a value too large"):
+            call()
 
 
 def test_positional_and_removed_arguments():

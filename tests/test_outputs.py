@@ -17,6 +17,12 @@ def test_outputs_of_integers():
             special.logsumexp([0.5, 1.0], out=out)
 
 
+def test_outputs_that_are_read_only():
+    for function, shape in ((special.logsumexp, ()), (special.softmax, (2,)), (special.log_softmax, (2,))):
+        with pytest.raises(ValueError, match="out is read-only"):
+            function([0.5, 1.0], out=np.broadcast_to(0.0, shape))
+
+
 def test_outputs_that_overlap_themselves():
     memory = np.zeros(20)
     for strides in ((8, 8), (16, 8), (0, 8), (8, 0), (4, 16)):

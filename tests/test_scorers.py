@@ -1,8 +1,11 @@
 """The scorers in scikit-learn's pipelines."""
 
+import importlib
+import sys
 import warnings
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -25,3 +28,10 @@ def test_scorers_agree_with_scikit_learns_own():
         ours = LogisticRegressionCV(Cs=3, cv=3, max_iter=2000, scoring=scorers.neg_log_loss).fit(x, y)
         theirs = LogisticRegressionCV(Cs=3, cv=3, max_iter=2000, scoring="neg_log_loss").fit(x, y)
     np.testing.assert_allclose(ours.C_, theirs.C_)
+
+
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    monkeypatch.delitem(sys.modules, "xentc.scorers")
+    with pytest.raises(ImportError, match=r'xentc.scorers needs scikit-learn: pip install "xentc\[sklearn\]"'):
+        importlib.import_module("xentc.scorers")

@@ -1,8 +1,10 @@
 """Where the C layer puts rows: tiles, segments, scratch memory, and the sizes at which kernels change; pieces of units.c."""
 
+import subprocess
+
 import numpy as np
 import pytest
-from native import SOURCES
+from native import SOURCES, build_driver
 from units import COMPUTED, F16, MARGIN, aligned
 
 from xentc import _core
@@ -172,3 +174,15 @@ def test_pieces_of_scratch_memory(c):
     room = np.diff(offset)
     assert (room >= sizes).all()
     assert (room < sizes + 64).all()
+
+
+@pytest.mark.slow
+def test_kernels_take_no_more_scratch_memory_than_there_is(tmp_path):
+    """With blocks of rows on both sides of the ends of shapes; the driver looks at what lies behind."""
+    most = {b for size in (8, 4) for b in _core.kernel_shapes(size)["classes"] if b <= SEGMENT}
+    shapes = [(136 if k < 300 else 9, k) for b in sorted(most) for k in (b, b + 1)] + [(2, 3 * SEGMENT)]
+    name = _core.build_info()["instruction_sets"]["chosen"]
+    driver = build_driver(tmp_path / "driver", name, shapes, "-O0", "-Dalways_inline=unused")
+    rng = np.random.default_rng(0)
+    data = b"".join(rng.standard_normal(n * k).astype(kind).tobytes() for kind in ("f8", "f4", "f2") for n, k in shapes)
+    assert subprocess.run([driver], input=data, stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -3,8 +3,8 @@
 #
 #     tools/coverage.sh [SET [PYTEST_ARGUMENT...]]        no SET: avx2; no arguments: all tests but the slow ones
 #
-# Run it where the tests run, with pytest-cov and gcovr; the build is made in a temporary folder. What tests start other
-# Python processes for counts in src, but not in xentc.
+# Run it where the tests run, with pytest-cov and gcc; the build is made in a temporary folder. Other Python processes that
+# tests start count in src, but not in xentc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,5 +24,5 @@ CYTHON="cython --line-directives" python -m pip --python "$folder/venv/bin/pytho
 printf '[run]\nsource_pkgs = xentc\n' > "$folder/coveragerc"
 COVERAGE_FILE="$folder/coverage" XENTC_ISA=$set "$folder/venv/bin/python" -P -m pytest -q -n auto -p no:cacheprovider \
     --cov --cov-config="$folder/coveragerc" --cov-report=term-missing "$@" || echo "--- not all tests pass"
-# Templates are compiled for two types: a line counts where either reaches it.
-python -P -m gcovr --root . --filter src/ --merge-lines --merge-mode-functions=merge-use-line-0 "$folder/build"
+find "$folder/build" -name '*.gcda' -execdir gcov --json-format --stdout {} + > "$folder/lines.json"
+python -P tools/coverage_of_c.py "$folder/lines.json"
