@@ -79,6 +79,7 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     cdef segment_pool all_threads = [run_tasks, n_threads, NULL, 0]
     cdef workers all
     cdef int t
+    j.pool = NULL                     # that of an earlier loop of the same call is gone
     if n_blocks < 4 * n_threads and n_blocks % n_threads != 0 and j.n_classes > SEGMENT and not xentc_forked():
         # Too few blocks to share: one by one, by all threads.
         j.pool, n_threads = &all_threads, 1
