@@ -212,3 +212,14 @@ def test_types():
         cross_entropy(X, Y, label_smoothing="a")
     with pytest.raises(TypeError, match=r"axis must be an integer, got 0\.5"):
         cross_entropy(X, Y, axis=0.5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9, 100, 300])
+@pytest.mark.parametrize("others", [0.0, -np.inf, np.inf])
+def test_a_nan_anywhere_in_a_focal_row(n, others):
+    x = np.where(np.eye(n, dtype=bool), np.nan, others)
+    for target in (np.zeros(n, int), np.full((n, n), 1 / n)):
+        for gamma in (0.5, 2.0):
+            for a in (x, x.astype(np.float32), x.astype(np.float16)):
+                results = cross_entropy(a, target, focal_gamma=gamma, reduction="none", return_hess=True)
+                assert all(np.isnan(r).all() for r in results)
