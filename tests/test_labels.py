@@ -43,9 +43,10 @@ def check(labels):
 INTEGERS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("part", slow_but([0], range(5)))
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(INTEGERS), wide=st.booleans())
-def test_integers(data, dtype, wide):
+def test_integers(data, dtype, wide, part):
     info = np.iinfo(dtype)
     low = data.draw(st.integers(info.min, info.max))
     high = info.max if wide else min(info.max, low + 30)

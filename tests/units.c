@@ -74,7 +74,8 @@ void masks(int *out)
 DEFINE_PARTS(f64, double)
 DEFINE_PARTS(f32, float)
 
-void conversions(const float *singles, const double *wide, double *widened, double *loaded, float *narrowed, double *rounded_out)
+void conversions(const float *singles, const double *wide, double *widened, double *loaded, float *narrowed,
+                 double *rounded_out)
 {
     store_as_f64(widened, load_f32(singles));
     store_f64(loaded, load_widened(singles));
@@ -212,8 +213,8 @@ double merged(struct exact_sum *sum, struct exact_sum *other)
 }
 
 /* Blocks of row losses and their weights into sums, whose bins are then emptied. */
-void finish_blocks(double *loss, const double *weight, const double *share, ptrdiff_t n, int element, struct exact_sum *total,
-                   struct exact_sum *total_share)
+void finish_blocks(double *loss, const double *weight, const double *share, ptrdiff_t n, int element,
+                   struct exact_sum *total, struct exact_sum *total_share)
 {
     static struct running_sum sums[2];
     memset(sums, 0, sizeof sums);
