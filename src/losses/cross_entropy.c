@@ -12,8 +12,7 @@ static void code_loss(const struct pairs *pairs, const double *x_target, int nar
         int n = at_most_8(n_rows - i);
         f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0);
         if (narrow) {
-            f64x8 margin = choose_f64(equal_f64(m, x), set_f64(0), sub_f64(m, x));
-            f64x8 sum = load_part_f64(pairs->sum + i, n, 0);
+            f64x8 margin = sub_f64(m, x), sum = load_part_f64(pairs->sum + i, n, 0);
             f64x8 tail = pairs->unit ? log1p_of_unit(sum) : log1p_short(sum, load_part_f64(pairs->e + i, n, 1));
             store_part_f64(loss + i, n, add_f64(margin, tail));
         } else {

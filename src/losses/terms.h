@@ -13,13 +13,10 @@ INLINE f64x8 exp_full(f64x8 x)
     return mul_f64(e, power_of_two(set_f64(-MIDDLE_f64)));
 }
 
-/* -log softmax of x in rows of maximum m and log1p(r) = tail. A difference of equal values is 0, infinities included. */
+/* -log softmax of x in rows of maximum m and log1p(r) = tail, which is NaN where m is infinite. */
 INLINE f64x8 class_loss(f64x8 m, f64x8 x, f64x8 tail, f64x8 tail_low, f64x8 *rest)
 {
     f64x8 margin_low, margin = two_sum(m, sub_f64(set_f64(0), x), &margin_low);
-    i64x8 equal = equal_f64(m, x);
-    margin = choose_f64(equal, set_f64(0), margin);
-    margin_low = choose_f64(equal, set_f64(0), margin_low);
     return add_wide(margin, tail, add_f64(margin_low, tail_low), rest);
 }
 
