@@ -45,6 +45,8 @@ SAME = {
     "null in polars": ((Y, pl.DataFrame({"a": [0.1, 0.2, 0.3], "b": [0.9, 0.8, None]})), {}),
     "complex": ((Y, P + 0j), {}),
     "three dimensions": ((Y, P[:, :, None]), {}),
+    "y_true of three dimensions": ((np.reshape(Y, (3, 1, 1)), P), {}),
+    "y_true of three dimensions and labels": ((np.reshape(Y, (3, 1, 1)), P), {"labels": [0, 1]}),
     "sparse y_proba": ((Y, scipy.sparse.csr_array(P)), {}),
     "not numbers": ((Y, np.array(["a", "b", "c"])), {}),
     "objects that are not numbers": ((Y, np.array([["a", "b"]] * 3, object)), {}),

@@ -110,6 +110,8 @@ def _among_given(
         raise ValueError(f"y_true contains values {undeclared} not belonging to the passed labels {labels}.")
     if len(classes) == 1:
         raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
+    if y.ndim > 2:
+        raise ValueError(f"Found array with dim {y.ndim}, while dim <= 2 is required.")
     kind = _target_type(y_true, y)
     if kind == "indicator":
         raise ValueError("The object was not fitted with multilabel input.")
