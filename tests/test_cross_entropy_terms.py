@@ -223,3 +223,15 @@ def test_a_nan_anywhere_in_a_focal_row(n, others):
             for a in (x, x.astype(np.float32), x.astype(np.float16)):
                 results = cross_entropy(a, target, focal_gamma=gamma, reduction="none", return_hess=True)
                 assert all(np.isnan(r).all() for r in results)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("place", [0, 16383, 16384, 32768, 39999])
+def test_a_negative_probability_in_any_segment(dtype, place):
+    """Long rows are summed in segments, and any may have it."""
+    x, t = np.zeros((3, 40_000), dtype), np.zeros((3, 40_000), dtype)
+    t[:, 5] = 1
+    t[1, place] = -0.25
+    for n_threads in (1, 2):
+        with pytest.raises(ValueError, match=rf"target\[1, {place}\] is -0.25; expected probabilities >= 0"):
+            cross_entropy(x, t, n_threads=n_threads)
