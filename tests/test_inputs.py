@@ -340,3 +340,18 @@ def test_the_first_code_that_is_none(kind):
 def test_codes_that_no_int64_holds_are_not_negative():
     with pytest.raises(ValueError, match=r"target\[0\] is 18446744073709551615"):
         cross_entropy(np.zeros((1, 3)), np.array([2**64 - 1], np.uint64), ignore_index=-1)
+
+
+def test_floats_of_a_byte():
+    """One of ml_dtypes' says of itself that it is a float, the others do not; no loop reads them."""
+    x = X.astype(ml_dtypes.float8_e5m2)
+    want = cross_entropy(x.astype(float), Y, return_grad=True)
+    out = np.empty(X.shape, ml_dtypes.float8_e5m2)
+    got = cross_entropy(x, Y, return_grad=True, out_grad=out)
+    assert got[0] == want[0]
+    assert np.array_equal(out, want[1].astype(ml_dtypes.float8_e5m2))
+    proba = special.softmax(X, axis=1).astype(ml_dtypes.float8_e5m2)
+    with pytest.warns(UserWarning, match="do not sum to one"):
+        log_loss(Y, proba, labels=range(4))
+    with pytest.raises(TypeError, match="logits has dtype float8_e4m3fn; expected real numbers"):
+        cross_entropy(X.astype(ml_dtypes.float8_e4m3fn), Y)

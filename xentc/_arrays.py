@@ -48,7 +48,7 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 
 
 def is_float(dtype: np.dtype) -> bool:
-    return (dtype.kind == "f" and dtype.itemsize <= 8) or is_bfloat16(dtype)
+    return (dtype.kind == "f" and 2 <= dtype.itemsize <= 8) or is_bfloat16(dtype)  # kind "f" is a float8 too
 
 
 def is_direct(a: np.ndarray) -> bool:

@@ -38,8 +38,6 @@ int xentc_usable(const struct kernels *kernels)
     if (!strcmp(kernels->name, "avx2"))
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
                c & bit_F16C;
-#else
-    (void)kernels;
 #endif
-    return 1;
+    return !strcmp(kernels->name, "neon") || !strcmp(kernels->name, "portable");
 }

@@ -8,12 +8,12 @@
 
 void gather_classes(struct source x, const int64_t *code, int n_rows, double *out)
 {
-#define CASE(NAME, TYPE, CONVERT)                                                                                  \
+#define CASE(NAME, TYPE, WIDEN, NARROW)                                                                            \
     case NAME:                                                                                                     \
         for (int i = 0; i < n_rows; i++) {                                                                         \
             TYPE value;                                                                                            \
             memcpy(&value, x.rows[i] + code[i] * x.class_stride, sizeof value);                                    \
-            out[i] = (double)CONVERT(value);                                                                       \
+            out[i] = (double)WIDEN(value);                                                                         \
         }                                                                                                          \
         break;
     switch (x.element) {

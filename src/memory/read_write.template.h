@@ -34,18 +34,20 @@ void TYPED(read)(const char *p, ptrdiff_t stride, enum element element, ptrdiff_
         else                                                                                                       \
             EACH(stride, TYPE, CONVERT)                                                                            \
         break;
+#define FLOAT(NAME, TYPE, WIDEN, NARROW) CASE(NAME, TYPE, WIDEN)
 #define INTEGER(NAME, TYPE, CODE) CASE(NAME, TYPE, )
     if (stride == 2 && element == F16)
         TYPED(read_halves)(p, F16, n, out);
     else if (stride == 2 && element == BF16)
         TYPED(read_halves)(p, BF16, n, out);
     else switch (element) {
-        EACH_FLOAT(CASE)
+        EACH_FLOAT(FLOAT)
         EACH_INTEGER(INTEGER)
     case ELEMENTS:
         break;
     }
 #undef INTEGER
+#undef FLOAT
 #undef CASE
 #undef EACH
 }

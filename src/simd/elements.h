@@ -9,8 +9,11 @@
 /* Element types that a kernel can read. Logits are floats; the narrower ones are computed as float32. */
 enum element { F64, F32, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, ELEMENTS };
 
-/* Each with its C type, and what makes a number of a float, or a code of an integer. */
-#define EACH_FLOAT(CASE) CASE(F64, double, ) CASE(F32, float, ) CASE(F16, uint16_t, widen_f16) CASE(BF16, uint16_t, widen_bf16)
+/* Each with its C type; of a float what makes a number of it and, rounding once to nearest, it of a float64; of an integer what
+ * makes a code of it. */
+#define EACH_FLOAT(CASE)                                                                                           \
+    CASE(F64, double, , ) CASE(F32, float, , (float))                                                              \
+    CASE(F16, uint16_t, widen_f16, narrow_f16) CASE(BF16, uint16_t, widen_bf16, narrow_bf16)
 #define EACH_INTEGER(CASE)                                                                                         \
     CASE(I8, int8_t, ) CASE(I16, int16_t, ) CASE(I32, int32_t, ) CASE(I64, int64_t, )                              \
     CASE(U8, uint8_t, ) CASE(U16, uint16_t, ) CASE(U32, uint32_t, ) CASE(U64, uint64_t, code_of_u64)
@@ -110,19 +113,18 @@ static inline int64_t read_code(const char *p, enum element element)
 /* Rounded once, to nearest. */
 static inline void write_element(char *p, enum element element, double value)
 {
-    float single = (float)value;
-    uint16_t half;
-    switch (element) {
-    case F64:
-        memcpy(p, &value, sizeof value);
-        break;
-    case F32:
-        memcpy(p, &single, sizeof single);
-        break;
-    default:
-        half = element == F16 ? narrow_f16(value) : narrow_bf16(value);
-        memcpy(p, &half, sizeof half);
+#define CASE(NAME, TYPE, WIDEN, NARROW)                                                                            \
+    case NAME: {                                                                                                   \
+        TYPE narrow = NARROW(value);                                                                               \
+        memcpy(p, &narrow, sizeof narrow);                                                                         \
+        break;                                                                                                     \
     }
+    switch (element) {
+        EACH_FLOAT(CASE)
+    default:
+        break;                                    /* results are floats */
+    }
+#undef CASE
 }
 
 #endif
