@@ -74,10 +74,7 @@ static void finish_soft(struct soft_row_sums *of, const struct pairs *pairs, int
     f64x8 tail_low, tail = tails(pairs, i, n, &tail_low);
     add_weighted(&of->loss, of->mass.high, tail);
     of->loss.low = add_f64(of->loss.low, fma_f64(of->mass.high, tail_low, mul_f64(of->mass.low, tail)));
-    /* NaN in the row is NaN, even without a target. */
-    f64x8 sum = load_part_f64(pairs->sum + i, n, 0), e = load_part_f64(pairs->e + i, n, 0);
-    f64x8 nothing = add_f64(mul_f64(sum, zero), mul_f64(e, zero));
-    store_part_f64(sums->loss + i, n, add_f64(rounded(of->loss), nothing));
+    store_part_f64(sums->loss + i, n, rounded(of->loss));         /* NaN in the row is one in the low part, target or not */
     store_part_f64(sums->slope + i, n, rounded(of->mass));
     store_part_f64(sums->curvature + i, n, zero);
     store_part_f64(sums->entropy + i, n, rounded(of->entropy));

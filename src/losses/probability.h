@@ -19,8 +19,8 @@ struct probabilities {
     const double *sum;                            /* of each row */
 };
 
-/* The smallest and the largest of all values, a NaN aside; whether some row's sum is not finite, or, with NaN, further from 1
- * than the tolerance. */
+/* The smallest and the largest of all values and perhaps of 0, a NaN aside: they tell what lies outside [0, 1]. Whether some
+ * row's sum is not finite, or, with NaN, further from 1 than the tolerance. */
 struct range {
     double lowest, highest;
     int not_finite, sums_differ;

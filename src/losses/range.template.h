@@ -42,9 +42,8 @@ INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdi
                 int n_valid = n - j < LANES ? (int)(n - j) : LANES;
                 __builtin_prefetch((const char *)(row + j) + AHEAD);
                 VECTOR x = n_valid == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, n_valid, 0);
-                VECTOR limit = n_valid == LANES ? x : TYPED(load_part)(row + j, n_valid, row[j]);
-                least = TYPED(min)(least, limit);
-                most = TYPED(max)(most, limit);
+                least = TYPED(min)(least, x);
+                most = TYPED(max)(most, x);
                 for (int h = 0; h < LANES / 8; h++)
                     total[h] = add_f64(total[h], WIDEN(x, h));
             }
