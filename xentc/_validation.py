@@ -23,6 +23,8 @@ from xentc._arrays import (
 )
 from xentc._sparse import Entries, as_entries
 
+_INT64 = np.dtype(np.int64)
+
 
 def as_flag(value: Any, name: str) -> bool:
     if value is True or value is False:
@@ -49,7 +51,7 @@ def class_axis(shape: tuple[int, ...], name: str, axis: int) -> int:
     ndim = len(shape)
     if ndim == 0:
         raise ValueError(f"{name} is a scalar; expected at least one axis, that of the classes")
-    position = as_index(axis, "axis")
+    position = axis if type(axis) is int and -ndim <= axis < ndim else as_index(axis, "axis")
     if not -ndim <= position < ndim:
         raise ValueError(f"axis is {position}, but {name} have {ndim} axes")
     if shape[position] == 0:
@@ -64,6 +66,8 @@ def as_target(
 
     shape: that of the argument `name`, whose rows are those of all axes but `axis`.
     """
+    if type(target) is np.ndarray and target.dtype is _INT64 and target.shape == rows and target.flags.aligned:
+        return target, None                       # the quickest
     if is_sparse(target):
         return None, as_entries(target, shape, name, axis)
     a = as_array(target, "target")
