@@ -235,3 +235,20 @@ def test_a_negative_probability_in_any_segment(dtype, place):
     for n_threads in (1, 2):
         with pytest.raises(ValueError, match=rf"target\[1, {place}\] is -0.25; expected probabilities >= 0"):
             cross_entropy(x, t, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9, 100, 300, 20_000])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_row_without_a_target_is_still_undefined(n, bad):
+    """Where all of a row's weights are 0, a NaN or +inf in it is no nothing."""
+    target = np.zeros((3, n))
+    target[[0, 2], 0] = 1
+    for place in (0, n - 1):
+        for dtype in (np.float64, np.float32, np.float16):
+            x = np.zeros((3, n), dtype)
+            x[1, place] = bad
+            for t in (target, target.astype(dtype), scipy.sparse.csr_array(target)):
+                for gamma in (0, 2) if n < 1000 else (0,):
+                    loss = cross_entropy(x, t, reduction="none", focal_gamma=gamma)
+                    assert np.isnan(loss[1])
+                    assert np.isfinite(loss[[0, 2]]).all()
