@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +36,9 @@ def test_every_public_function_has_a_whole_docstring():
     for name, function in functions.items():
         if name == "special":
             continue
-        doc = function.__doc__
+        doc = inspect.getdoc(function)
         sections = ["Examples"]
         if name not in ("ExactMean", "get_num_threads", "set_num_threads", "show_config"):
             sections += ["Parameters", "Returns", "Raises", "Notes", "References"]
         for section in sections:
-            assert f"{section}\n    ---" in doc, (name, section)
+            assert f"{section}\n---" in doc, (name, section)
