@@ -247,7 +247,7 @@ def call_of(cell, implementation):
     """The call to measure. NotImplementedError where the implementation is not installed or has no such function."""
     task = cell.split()[0]
     if implementation not in TASKS[task][0].split():
-        raise NotImplementedError
+        raise NotImplementedError(f"{implementation} has no {task}")
     try:
         return IMPLEMENTATIONS[implementation](task, *inputs(cell))
     except ImportError as error:

@@ -20,15 +20,15 @@ class Units:
 
     def __init__(self, name, folder):
         files = [SOURCES.parent / "tests" / "units.c", SOURCES / "memory" / "memory.c", SOURCES / "sums" / "finish.c"]
-        self.library = ctypes.CDLL(str(build(folder / "units.so", name, "-O1", "-shared", "-fPIC", *files)))
+        self.compiled = ctypes.CDLL(str(build(folder / "units.so", name, "-O1", "-shared", "-fPIC", *files)))
         for function in ("add_all", "merged"):
-            getattr(self.library, function).restype = ctypes.c_double
+            getattr(self.compiled, function).restype = ctypes.c_double
         for function in ("most", "scratch_of", "exponentials_of"):
-            getattr(self.library, function).restype = ctypes.c_ssize_t
+            getattr(self.compiled, function).restype = ctypes.c_ssize_t
 
     def __getattr__(self, name):
         def call(*arguments):
-            return getattr(self.library, name)(*map(passed, arguments))
+            return getattr(self.compiled, name)(*map(passed, arguments))
 
         return call
 

@@ -150,9 +150,9 @@ class RowTarget:
             return float(math.prod(self.rows.shape))
         return self.checked(call.weights())
 
-    def check(self, call: Call, loss: Callable[[Call], Sums]) -> None:
-        """What the loop would find, before anything is written."""
-        self.checked(loss(call) if self.soft or self.rows.bounded else call.weights())
+    def check(self, call: Call, loss: Callable[[Call], Sums]) -> float:
+        """The sum of the weights; or an error for what the loop would find, before anything is written."""
+        return self.checked(loss(call) if self.soft or self.rows.bounded else call.weights())
 
     def checked(self, sums: Sums) -> float:
         """The sum of the weights; or an error for what the loop found."""
@@ -227,8 +227,8 @@ class BinaryTarget:
             return _exact.rounded_sum(self.sample_weight, call.n_threads)
         return float(self.rows.x.size)
 
-    def check(self, call: Call, loss: Callable[[Call], Sums]) -> None:
-        self.checked(loss(call))
+    def check(self, call: Call, loss: Callable[[Call], Sums]) -> float:
+        return self.checked(loss(call))
 
     def checked(self, sums: Sums) -> float:
         _, weight, bad, bad_proba = sums
@@ -247,9 +247,12 @@ def loss_of(
     call = target.call(n_threads)
     if outputs.wanted():
         in_place = outputs.allocate(rows.x, rows.name, target.arrays())
-        denominator = target.total_weight(call) if outputs.reduction == "mean" else 1.0
+        weight = 1.0
         if in_place:
-            target.check(call, loss)                          # nothing is overwritten that an error would lose
+            weight = target.check(call, loss)                 # nothing is overwritten that an error would lose
+        elif outputs.reduction == "mean":
+            weight = target.total_weight(call)
+        denominator = weight if outputs.reduction == "mean" else 1.0
         # A sum that overflowed is no denominator either: the loops know one of zero.
         outputs.set_derivatives(call, denominator if math.isfinite(denominator) else 0.0, rows.axis)
     losses = np.empty(rows.shape, result_type(rows.x)) if outputs.reduction == "none" else None

@@ -13,7 +13,7 @@ INLINE f64x8 exp_full(f64x8 x)
     return mul_f64(e, power_of_two(set_f64(-MIDDLE_f64)));
 }
 
-/* -log softmax of x in rows of maximum m and log1p(r) = tail, which is NaN where m is infinite. */
+/* -log softmax of x in rows of maximum m and log1p(r) = tail, which is NaN where m is infinite; a single logit is finite. */
 INLINE f64x8 class_loss(f64x8 m, f64x8 x, f64x8 tail, f64x8 tail_low, f64x8 *rest)
 {
     f64x8 margin_low, margin = two_sum(m, sub_f64(set_f64(0), x), &margin_low);
