@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xentc import _config, _core, _labels, d2_log_loss_score, log_loss, log_loss_per_sample
-from xentc.metrics import _frequencies
+from xentc.metrics import _class_weights
 
 INT64 = np.iinfo(np.int64)
 
@@ -225,7 +225,9 @@ def test_sums_of_large_and_small_weights_are_exact():
     y = np.array([0, 1, 0, 1, 0] * 1000)
     w = np.array([1e100, 1, 1, 2**-60, -1e100] * 1000)
     total = 2000 + 1000 * 2.0**-60
-    np.testing.assert_array_equal(_frequencies(_labels.read_labels(y, None, []), w), [1000 / total, 1000 / total])
+    of_classes = _class_weights(_labels.read_labels(y, None, []), w, None)
+    np.testing.assert_array_equal(of_classes.weights(), [1000, 1000])
+    np.testing.assert_array_equal(of_classes.together().weights(), [total])
 
 
 # ---- Labels that another thread writes.

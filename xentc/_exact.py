@@ -1,34 +1,174 @@
-"""Python layer: the exact sum in the open."""
+"""Python layer: exact sums, of all values together and of groups, and the statistics that they make."""
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xentc import _config, _core
-from xentc._arrays import shown
+from xentc._arrays import as_float64, shown
+from xentc._labels import Labels
 
 _VERSION = 1
 
-
-def new_state() -> np.ndarray:
-    """Two exact sums, of weighted values and of weights."""
-    return np.zeros(_core.STATE_SHAPE, np.int64)
+# An exact sum is a number of units, of which 1 has so many.
+_UNITS = 1 << 1075
 
 
 def rounded_sum(values: np.ndarray, n_threads: int) -> float:
     """The float64 nearest to the sum of float64 values."""
-    state = new_state()
-    _core.add_values(state, values, None, n_threads)
-    return _core.rounded(state[0])
+    sums = np.zeros((2, _core.SUM_SIZE), np.int64)
+    _core.add_values(sums, values, None, n_threads)
+    return _core.rounded(sums[0])
 
 
 def mean(total: float, weight: float) -> float:
     """A sum over the sum of its weights; NaN where that is zero or overflowed."""
     return total / weight if weight and math.isfinite(weight) else math.nan
+
+
+def integer(exact_sum: np.ndarray) -> int:
+    """The units of an exact sum."""
+    chunks = exact_sum[: _core.SUM_CHUNKS]                     # 32 bits each, but the last
+    low = int.from_bytes(chunks[:-1].astype("<u4").tobytes(), "little")
+    return low + (int(chunks[-1]) << 32 * (len(chunks) - 1))
+
+
+def weighted_sum(moments: Moments, values: np.ndarray) -> float:
+    """The float64 nearest to the sum of a value for each group times the exact sum of the group's weights."""
+    units = sum(
+        (integer(sums[1]) * Fraction(value) for sums, value in zip(moments.sums, values.tolist(), strict=True)), Fraction(0)
+    )
+    return units.numerator / (units.denominator * _UNITS)
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    """The float64 nearest to a variance; NaN where it is none."""
+    if denominator <= 0 or numerator < 0:
+        return math.nan
+    try:
+        return numerator / denominator
+    except OverflowError:
+        return math.inf
+
+
+class Moments:
+    """For each of some groups the exact sums of w x and w over its values x and their weights w, and with n_sums=4 of w x^2 and
+    w^2; and how many values there are. They depend on the values alone, not on the order they came in."""
+
+    __slots__ = ("counts", "sums")
+
+    def __init__(self, n_groups: int, n_sums: int = 4) -> None:
+        self.sums = np.zeros((n_groups, n_sums, _core.SUM_SIZE), np.int64)
+        self.counts = np.zeros(n_groups, np.int64)
+
+    def add(
+        self, values: np.ndarray, weights: np.ndarray | None, n_threads: int | None = None, groups: Labels | None = None
+    ) -> bool:
+        """Values of the first group, or of the groups of codes. If some code is that of no group nothing is added: False."""
+        threads = _config.threads_for(values.size, n_threads)
+        if self.sums.shape[1] == 2:
+            _core.add_values(self.sums[0], values, weights, threads)
+            self.counts[0] += values.size
+            return True
+        call = _core.Call(values, weights, threads, with_classes=False)
+        if groups is not None:
+            groups.attach(call)
+        return call.add_moments(self.sums, self.counts) < 0
+
+    def merge(self, other: Moments, into: Any = slice(None)) -> None:
+        """Adds the groups of another one to those of these positions, each to one of its own."""
+        sums = self.sums[into] + other.sums
+        _core.carry(sums)
+        self.sums[into] = sums
+        self.counts[into] += other.counts
+
+    def copy(self, n_groups: int | None = None) -> Moments:
+        """With at least as many groups."""
+        new = Moments(n_groups or len(self.counts), self.sums.shape[1])
+        new.sums[: len(self.counts)], new.counts[: len(self.counts)] = self.sums, self.counts
+        return new
+
+    def together(self) -> Moments:
+        """All groups as one."""
+        new = Moments(1, self.sums.shape[1])
+        new.sums[0], new.counts[0] = self.sums.sum(axis=0), self.counts.sum()
+        _core.carry(new.sums)
+        return new
+
+    def totals(self) -> np.ndarray:
+        """The sum of w x of each group, rounded."""
+        return np.array([_core.rounded(sums[0]) for sums in self.sums])
+
+    def weights(self) -> np.ndarray:
+        return np.array([_core.rounded(sums[1]) for sums in self.sums])
+
+    def means(self) -> np.ndarray:
+        return np.array([mean(_core.rounded(sums[0]), _core.rounded(sums[1])) for sums in self.sums])
+
+    def variance(self, group: int = 0) -> float:
+        """By the formula of ExactMean.variance, rounded once."""
+        fraction = self._variance(group)
+        return math.nan if fraction is None else _ratio(*fraction)
+
+    def standard_error(self, group: int = 0) -> float:
+        """Of the mean, by the formula of ExactMean.standard_error."""
+        fraction = self._variance(group)
+        if fraction is None:
+            return math.nan
+        weight, weight_square = integer(self.sums[group, 1]), integer(self.sums[group, 3])
+        return math.sqrt(_ratio(fraction[0] * weight_square * _UNITS, fraction[1] * weight**2))
+
+    def effective_count(self) -> float:
+        """Of the first group: the number of values of equal weights whose mean would vary as much, (sum w)^2 / sum w^2."""
+        weight, weight_square = integer(self.sums[0, 1]), integer(self.sums[0, 3])
+        return _ratio(weight**2, weight_square * _UNITS) if self._is_finite(0) else math.nan
+
+    def _is_finite(self, group: int) -> bool:
+        return not self.sums[group, :, _core.SUM_CHUNKS :].any()
+
+    def _variance(self, group: int) -> tuple[int, int] | None:
+        """Numerator and denominator; None where some sum is not finite."""
+        if not self._is_finite(group):
+            return None
+        value, weight, square, weight_square = map(integer, self.sums[group])
+        return square * weight - value**2, weight**2 - weight_square * _UNITS
+
+    def same(self, other: Moments) -> bool:
+        return np.array_equal(self.sums, other.sums) and np.array_equal(self.counts, other.counts)
+
+    def state(self) -> dict[str, Any]:
+        return {"counts": self.counts.tobytes(), "sums": self.sums.tobytes()}
+
+    @classmethod
+    def of_state(cls, name: str, n_groups: int, n_sums: int, state: dict[str, Any]) -> Moments:
+        """What `state` gave; ValueErrors call it by a name."""
+        new = cls(n_groups, n_sums)
+        for key, array in (("counts", new.counts), ("sums", new.sums)):
+            data = state[key]
+            if not isinstance(data, bytes) or len(data) != array.nbytes:
+                size = f"{len(data)} bytes" if isinstance(data, bytes) else shown(data)
+                raise ValueError(f"the {key} of {name} are {size}; expected {array.nbytes} bytes")
+            array[...] = np.frombuffer(data, np.int64).reshape(array.shape)
+        for count, sums in zip(new.counts.tolist(), new.sums, strict=True):
+            if not 0 <= count < 2**45:
+                raise ValueError(f"a count of {name} is {count}; expected an integer from 0 to 2**45")
+            if not all(_core.is_sum_of(exact_sum, count) for exact_sum in sums):
+                raise ValueError(f"the sums of {name} are no sums of {count} values: the state is damaged")
+        return new
+
+
+def check_state(name: str, state: Any, keys: set[str], version: int) -> None:
+    """That a saved state is a dict of these keys, and of this version."""
+    if not isinstance(state, dict) or set(state) != keys | {"version"}:
+        expected = ", ".join(["version", *sorted(keys)])
+        raise ValueError(f"the state of {name} is {shown(state)}; expected a dict of {expected}")
+    if type(state["version"]) is not int or state["version"] != version:
+        raise ValueError(f"this {name.split()[-1]} was saved in format {shown(state['version'])}; this xentc reads {version}")
 
 
 class ExactMean:
@@ -38,6 +178,13 @@ class ExactMean:
     rounded until a result is asked for. Chunks of a file, threads, or workers of a cluster can each fill one and merge
     them: the bits of the result are those of a single pass.
 
+    Parameters
+    ----------
+    values, weights : array_like, optional
+        What to begin with: see ``add``.
+    second_moment : bool
+        Also keep the exact sums of :math:`w_i x_i^2` and :math:`w_i^2`, for ``variance`` and ``standard_error``.
+
     Attributes
     ----------
     count : int
@@ -46,8 +193,10 @@ class ExactMean:
     Notes
     -----
     ``sum()`` is the float64 nearest to :math:`\\sum_i w_i x_i`, ``weight_sum()`` the one nearest to
-    :math:`\\sum_i w_i`, and ``mean()`` their quotient. The state is a fixed-size array of integers; it pickles and
-    copies. A product that overflows is an infinity; a weight of zero makes its value count for nothing unless it is NaN.
+    :math:`\\sum_i w_i`, and ``mean()`` their quotient, which is also what ``float`` gives. ``a + b``, ``a += b`` and
+    ``sum(many)`` merge; two are equal if their sums are, exactly. The state is a fixed-size array of integers; it pickles and
+    copies. A product that overflows is an infinity, and what of one is below 2**-1074 is lost; a weight of zero makes its value
+    count for nothing unless it is NaN.
 
     References
     ----------
@@ -56,30 +205,39 @@ class ExactMean:
     Examples
     --------
     >>> from xentc import ExactMean
-    >>> total = ExactMean()
-    >>> total.add([1e300, 1.0])
-    >>> total.add([-1e300])
+    >>> total = ExactMean([1e300, 1.0]).add([-1e300])
     >>> total.sum(), total.count
     (1.0, 3)
-    >>> other = ExactMean()
-    >>> other.add([4.0], weights=[2.0])
-    >>> total.merge(other)
+    >>> total += ExactMean([4.0], weights=[2.0])
     >>> total.sum(), total.weight_sum()
     (9.0, 5.0)
+    >>> rows = ExactMean([0.5, 0.25, 0.75, 1.0], second_moment=True)
+    >>> float(rows), rows.standard_error()
+    (0.625, 0.16137430609197573)
     """
 
-    __slots__ = ("_state", "count")
+    __slots__ = ("_moments",)
 
-    _state: np.ndarray
-    count: int
+    _moments: Moments
 
-    def __new__(cls) -> Self:
+    def __new__(
+        cls, values: ArrayLike | None = None, weights: ArrayLike | None = None, *, second_moment: bool = False
+    ) -> Self:
+        from xentc._validation import as_flag
+
         new = super().__new__(cls)
-        new._state = new_state()
-        new.count = 0
+        new._moments = Moments(1, 4 if as_flag(second_moment, "second_moment") else 2)
+        if values is not None:
+            new.add(values, weights)
+        elif weights is not None:
+            raise ValueError("weights are given, but no values")
         return new
 
-    def add(self, values: ArrayLike, weights: ArrayLike | None = None) -> None:
+    @property
+    def count(self) -> int:
+        return int(self._moments.counts[0])
+
+    def add(self, values: ArrayLike, weights: ArrayLike | None = None) -> Self:
         """Add values.
 
         Parameters
@@ -89,6 +247,10 @@ class ExactMean:
         weights : array_like of real numbers, optional
             Broadcast to the shape of ``values``; 1 where not given.
 
+        Returns
+        -------
+        self : ExactMean
+
         Raises
         ------
         ValueError
@@ -96,56 +258,119 @@ class ExactMean:
         TypeError
             If an argument is not an array of real numbers.
         """
-        from xentc import _arrays, _validation
+        from xentc._validation import broadcast
 
-        x = _arrays.as_float64(values, "values")
+        x = as_float64(values, "values")
         w = None
         if weights is not None:
-            w = _validation.broadcast(_arrays.as_float64(weights, "weights"), x.shape, "weights", "values")
-        _core.add_values(self._state, x, w, _config.threads_for(x.size, None))
-        self.count += x.size
+            w = broadcast(as_float64(weights, "weights"), x.shape, "weights", "values")
+        self._moments.add(x, w)
+        return self
 
-    def merge(self, other: ExactMean) -> None:
-        """Add all that another ExactMean holds; ``other`` is left as it is."""
+    def merge(self, other: ExactMean) -> Self:
+        """Add all that another ExactMean holds; ``other`` is left as it is. Both or neither have a second moment."""
         if not isinstance(other, ExactMean):
             raise TypeError(f"other must be an ExactMean, got {type(other).__name__}")
-        _core.merge(self._state, other._state)
-        self.count += other.count
+        if other._moments.sums.shape != self._moments.sums.shape:
+            raise ValueError("one of two ExactMeans to merge has second moments, the other has none: make both alike")
+        self._moments.merge(other._moments)
+        return self
 
     def sum(self) -> float:
         """The weighted sum, correctly rounded; 0.0 where nothing was added."""
-        return _core.rounded(self._state[0])
+        return _core.rounded(self._moments.sums[0, 0])
 
     def weight_sum(self) -> float:
         """The sum of the weights, correctly rounded."""
-        return _core.rounded(self._state[1])
+        return _core.rounded(self._moments.sums[0, 1])
 
     def mean(self) -> float:
         """``sum() / weight_sum()``; NaN where the weights sum to zero."""
         return mean(self.sum(), self.weight_sum())
 
+    def variance(self) -> float:
+        """The unbiased variance of the values, correctly rounded.
+
+        Returns
+        -------
+        variance : float
+            NaN for fewer than two values, or where a sum of squares is not finite.
+
+        Raises
+        ------
+        ValueError
+            If there is no second moment.
+
+        Notes
+        -----
+        :math:`s^2 = \\sum_i w_i (x_i - \\mu)^2 \\,/\\, (V_1 - V_2 / V_1)` with :math:`V_1 = \\sum_i w_i` and
+        :math:`V_2 = \\sum_i w_i^2`, the formula for reliability weights: it does not change if all weights are multiplied by a
+        number, and equal weights give the usual :math:`n - 1`. ``numpy.cov(x, aweights=w)`` is the same.
+
+        References
+        ----------
+        M. Galassi et al., "GNU Scientific Library Reference Manual", section 23.7, "Weighted samples".
+        """
+        return self._with_second_moment().variance()
+
+    def standard_error(self) -> float:
+        """The standard error of the mean.
+
+        Returns
+        -------
+        error : float
+            NaN where the variance is.
+
+        Raises
+        ------
+        ValueError
+            If there is no second moment.
+
+        Notes
+        -----
+        :math:`s \\sqrt{V_2} / V_1`, with the terms of ``variance``: :math:`s / \\sqrt{n}` for equal weights. It takes the
+        weights for given numbers that say nothing of the values.
+
+        References
+        ----------
+        M. Galassi et al., "GNU Scientific Library Reference Manual", section 23.7, "Weighted samples".
+        """
+        return self._with_second_moment().standard_error()
+
+    def _with_second_moment(self) -> Moments:
+        if self._moments.sums.shape[1] == 2:
+            raise ValueError("this ExactMean has no second moment; make it with ExactMean(second_moment=True)")
+        return self._moments
+
+    def __float__(self) -> float:
+        return self.mean()
+
+    def __add__(self, other: ExactMean) -> Self:
+        return self.__copy__().merge(other) if isinstance(other, ExactMean) else NotImplemented
+
+    def __radd__(self, other: Any) -> Self:
+        return self.__copy__() if type(other) is int and other == 0 else NotImplemented  # where sum() begins
+
+    def __iadd__(self, other: ExactMean) -> Self:
+        return self.merge(other) if isinstance(other, ExactMean) else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        return self._moments.same(other._moments) if isinstance(other, ExactMean) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"version": _VERSION, "count": self.count, "state": self._state.tobytes()}
+        return {"version": _VERSION, "n_sums": self._moments.sums.shape[1], **self._moments.state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if not isinstance(state, dict) or set(state) != {"version", "count", "state"}:
-            raise ValueError(f"the state of an ExactMean is {shown(state)}; expected a dict of version, count and state")
-        version, count, sums = state["version"], state["count"], state["state"]
-        if type(version) is not int or version != _VERSION:
-            raise ValueError(f"this ExactMean was saved in format {shown(version)}; this xentc reads {_VERSION}")
-        if type(count) is not int or not 0 <= count < 2**45:
-            raise ValueError(f"the count of an ExactMean is {shown(count)}; expected an integer from 0 to 2**45")
-        if not isinstance(sums, bytes) or len(sums) != self._state.nbytes:
-            size = f"{len(sums)} bytes" if isinstance(sums, bytes) else shown(sums)
-            raise ValueError(f"the sums of an ExactMean are {size}; expected {self._state.nbytes} bytes")
-        new = np.frombuffer(sums, np.int64).reshape(_core.STATE_SHAPE).copy()
-        if not _core.is_sum_of(new, count):
-            raise ValueError(f"the sums of an ExactMean are no sums of {count} values: the state is damaged")
-        self._state, self.count = new, count
+        check_state("an ExactMean", state, {"n_sums", "counts", "sums"}, _VERSION)
+        if type(state["n_sums"]) is not int or state["n_sums"] not in (2, 4):
+            raise ValueError(f"the n_sums of an ExactMean is {shown(state['n_sums'])}; expected 2 or 4")
+        self._moments = Moments.of_state("an ExactMean", 1, state["n_sums"], state)
 
     def __copy__(self) -> Self:
         new = type(self)()
-        new.merge(self)
+        new._moments = self._moments.copy()
         return new
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -50,6 +50,12 @@ class Labels:
             call.set_target(self.target)
             call.set_labels(self.lowest, self.positions)
 
+    def rows(self, start: int, stop: int) -> Labels:
+        """Those of some rows."""
+        if self.entries is not None and self.indicator is not None:
+            return replace(self, entries=self.entries[start : stop + 1], indicator=self.indicator[start:stop])
+        return replace(self, target=self.target[start:stop])
+
     def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
         """The same labels with other classes, where class i has become class ``ranks[i]``."""
         positions = ranks.astype(np.int32)
@@ -58,14 +64,28 @@ class Labels:
         return Labels(classes, self.target, self.lowest, positions, guessed=self.guessed)
 
 
+@dataclass
+class GivenClasses:
+    """All classes, from an argument `labels`."""
+
+    labels: Any  # as they were given
+    values: np.ndarray
+    classes: np.ndarray  # sorted
+    told: str | None  # what to warn of
+
+
 def read_labels(y_true: Any, labels: Any, told: list[str], guess: int = 0) -> Labels:
     """y_true as codes among the classes of `labels`, or among its own; warnings to give go into `told`.
 
-    guess: if the first integers have so many distinct values, these may be taken for all.
+    guess: integers may be taken for labels that are among the classes, or, if the first ones have so many distinct values, for
+    labels that are among these. The pass over the rows sees if one is not.
     """
     y, category = _read(y_true)
     if labels is not None:
-        return _among_given(y_true, y, category, labels, told, guess)
+        given = read_classes(labels)
+        if given.told:
+            told.append(given.told)
+        return _among(y_true, y, category, given, bool(guess))
     kind = _target_type(y_true, y)
     if kind == "indicator":
         if not np.isin(y, (0, 1)).all():
@@ -84,9 +104,7 @@ def read_labels(y_true: Any, labels: Any, told: list[str], guess: int = 0) -> La
     return found
 
 
-def _among_given(
-    y_true: Any, y: np.ndarray, category: Labels | None, labels: Any, told: list[str], guess: int
-) -> Labels:
+def read_classes(labels: Any) -> GivenClasses:
     given = _array(labels, "labels")
     kind = _target_type(labels, given)
     if len(given) == 0:
@@ -95,21 +113,40 @@ def _among_given(
         classes = np.arange(given.shape[1])
     else:
         classes = _factorize(_one_dimensional(labels, given, kind)).classes
+    told = None
     if not np.all(classes == given):
-        told.append(
+        told = (
             f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
             f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering."
         )
-    found = _factorize(y.reshape(-1), category, guess)
-    declared = np.isin(found.classes, given)
-    if not declared.all():
-        try:
-            undeclared = set(y_true) - set(labels)
-        except TypeError:  # rows of a column vector do not hash
-            undeclared = set(found.classes[~declared].tolist())
-        raise ValueError(f"y_true contains values {undeclared} not belonging to the passed labels {labels}.")
+    return GivenClasses(labels, given, classes, told)
+
+
+def check_two(classes: np.ndarray) -> None:
     if len(classes) == 1:
         raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
+
+
+def among_given(y_true: Any, given: GivenClasses, guess: bool) -> Labels:
+    """y_true as codes among given classes."""
+    return _among(y_true, *_read(y_true), given, guess)
+
+
+def _among(y_true: Any, y: np.ndarray, category: Labels | None, given: GivenClasses, guess: bool) -> Labels:
+    classes = given.classes
+    if guess and category is None and len(classes) > 1 and (y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1)):
+        found = _look_up_in(classes, y.reshape(-1))
+        if found is not None:
+            return found
+    found = _factorize(y.reshape(-1), category)
+    declared = np.isin(found.classes, given.values)
+    if not declared.all():
+        try:
+            undeclared = set(y_true) - set(given.labels)
+        except TypeError:  # rows of a column vector do not hash
+            undeclared = set(found.classes[~declared].tolist())
+        raise ValueError(f"y_true contains values {undeclared} not belonging to the passed labels {given.labels}.")
+    check_two(classes)
     if y.ndim > 2:
         raise ValueError(f"Found array with dim {y.ndim}, while dim <= 2 is required.")
     kind = _target_type(y_true, y)
@@ -118,6 +155,20 @@ def _among_given(
     if kind == "unknown":
         raise ValueError("The type of target data is not known")
     return found.among(classes, np.searchsorted(classes, found.classes))
+
+
+def _look_up_in(classes: np.ndarray, a: np.ndarray) -> Labels | None:
+    """Integers as what a table of the classes says they are, unseen; None if they are none, or the table too large."""
+    if not (a.dtype.kind in "biu" and a.size and classes.dtype.kind in "biu"):
+        return None
+    lowest, size = int(classes[0]), int(classes[-1]) - int(classes[0]) + 1
+    if size > _TABLE or int(classes[-1]) >= _INT64_MAX:
+        return None
+    positions = None
+    if size > len(classes):
+        positions = np.full(size, -1, np.int32)
+        positions[classes.astype(np.int64) - lowest] = np.arange(len(classes))
+    return Labels(classes, native(a), lowest, positions, guessed=True)
 
 
 def _read(y_true: Any) -> tuple[np.ndarray, Labels | None]:

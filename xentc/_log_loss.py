@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,12 @@ import numpy as np
 
 from xentc import _config, _core
 from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_tensor, raw, shown
-from xentc._labels import Labels, check_finite, read_labels
+from xentc._labels import GivenClasses, Labels, among_given, check_finite, read_labels
 from xentc._validation import as_flag
+
+
+# The losses of so many elements are found at a time where they go on into other sums: what they take stays in the cache.
+_PIECE = 1 << 20
 
 
 @dataclass
@@ -25,79 +31,176 @@ class Evaluation:
 
 
 def evaluate(
-    y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, *, per_sample: bool
+    y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, *, per_sample: bool = False,
+    n_threads: int | None = None,
 ) -> Evaluation:
-    from_logits = as_flag(from_logits, "from_logits")
-    proba = _read_probabilities(y_proba)
-    eps = eps_of(proba.dtype)
-    n_columns = max(proba.shape[1], 2)
-    losses = np.empty(len(proba)) if per_sample else None
-    tolerance = 1e-8 + math.sqrt(eps)
-    # Labels and weights are read first, so that one pass over the probabilities suffices; what is wrong with them is told
-    # after what is wrong with the probabilities. Which labels there are may be a guess: the pass shows if it was wrong.
-    for guess in (0 if from_logits else n_columns, 0):
-        problem = known = None
-        told: list[str] = []
+    predictions = Predictions(y_proba, as_flag(from_logits, "from_logits"), n_threads)
+    rows = LabelledRows(y_true, [predictions], sample_weight, labels)
+    losses = np.empty(rows.n) if per_sample else None
+    total, weight = rows.run(predictions, losses)
+    if rows.guess_failed():
+        rows.read(guess=False)
+        total, weight = rows.run(predictions, losses)
+    rows.check()
+    assert rows.known is not None
+    return Evaluation(total, weight, losses, rows.known, rows.sample_weight)
+
+
+class Predictions:
+    """Predicted probabilities, or logits, and what the passes over them have shown so far."""
+
+    __slots__ = (
+        "array", "bad_row", "eps", "finite", "from_logits", "high", "low", "n_columns", "n_threads", "name", "source",
+        "sums_to_one",
+    )
+
+    def __init__(self, y_proba: Any, from_logits: bool, n_threads: int | None, name: str = "y_prob") -> None:
+        self.source, self.name, self.from_logits, self.n_threads = y_proba, name, from_logits, n_threads
+        self.array = _read_probabilities(y_proba)
+        self.n_columns = max(self.array.shape[1], 2)
+        self.eps = eps_of(self.array.dtype)
+        self.low, self.high, self.finite, self.sums_to_one, self.bad_row = math.inf, -math.inf, True, True, -1
+
+    def run(
+        self, known: Labels | None, sample_weight: np.ndarray | None, losses: np.ndarray | None, start: int, stop: int
+    ) -> tuple[float, float]:
+        """The sums of the weighted losses and of the weights of some rows; without labels the rows are only looked at."""
+        x = self.array[start:stop]
+        if known is not None:
+            if (start, stop) != (0, len(self.array)):
+                known = known.rows(start, stop)
+            if known.entries is not None and x.shape[1] == 1:
+                x = np.concatenate([np.zeros_like(x) if self.from_logits else 1 - x, x], axis=1)
+        call = self._call(x, sample_weight, losses)
+        if known is not None and not self.from_logits:
+            known.attach(call)
+        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(self.eps, 1e-8 + math.sqrt(self.eps))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.finite &= finite
+        self.sums_to_one &= sums_to_one
+        if known is not None and self.from_logits and finite:
+            call = self._call(x, sample_weight, losses)
+            if known.indicator is not None:
+                call.set_target(known.indicator, soft=True)
+            else:
+                known.attach(call)
+            total, weight, bad_row, _ = call.cross_entropy()
+        if bad_row >= 0 and self.bad_row < 0:
+            self.bad_row = start + bad_row
+        return total, weight
+
+    def _call(self, x: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:
+        single = x.shape[1] == 1                               # a single column stands for two classes
+        values = raw(x)[:, 0] if single else raw(x)
+        call = _core.Call(values, sample_weight, _config.threads_for(x.size, self.n_threads), with_classes=not single)
+        call.set_losses(losses)
+        return call
+
+    def check(self) -> None:
+        if not self.finite:
+            check_finite(self.array, "" if self.name == "y_prob" else f"{self.name} ")
+        if not self.from_logits:
+            if self.high > 1:
+                raise ValueError(f"{self.name} contains values greater than 1: {self.array.dtype.type(self.high)}")
+            if self.low < 0:
+                raise ValueError(f"{self.name} contains values lower than 0: {self.array.dtype.type(self.low)}")
+
+
+class LabelledRows:
+    """The labels and weights of rows that one or more predictions are for.
+
+    What is wrong with labels and weights is told after what is wrong with the predictions, which a pass over them shows.
+    Which labels there are may be a guess: the pass shows if it was wrong, and the labels are to be read again.
+    """
+
+    __slots__ = ("fits", "known", "labels", "n", "predictions", "problem", "sample_weight", "some_weight", "told", "y_true")
+
+    def __init__(
+        self, y_true: Any, predictions: list[Predictions], sample_weight: Any, labels: Any, some_weight: bool = True
+    ) -> None:
+        """labels: as they were given, GivenClasses, or None. some_weight: not all weights may be 0."""
+        self.y_true, self.predictions, self.labels, self.some_weight = y_true, predictions, labels, some_weight
+        self.n, self.sample_weight = len(predictions[0].array), sample_weight
+        self.read(guess=True)
+
+    def read(self, guess: bool) -> None:
+        self.problem: Exception | None = None
+        self.known: Labels | None = None
+        self.told: list[str] = []
+        for predictions in self.predictions:
+            predictions.bad_row = -1
+        n_columns = self.predictions[0].n_columns
         try:
-            check_lengths(proba, y_true, sample_weight)
-            if sample_weight is not None:
-                sample_weight = _read_sample_weight(sample_weight, len(proba))
-            known = read_labels(y_true, labels, told, guess)
+            check_lengths(*[predictions.array for predictions in self.predictions], self.y_true, self.sample_weight)
+            if self.sample_weight is not None:
+                self.sample_weight = _read_sample_weight(self.sample_weight, self.n, self.some_weight)
+            if isinstance(self.labels, GivenClasses):
+                self.known = among_given(self.y_true, self.labels, guess)
+            else:
+                self.known = read_labels(self.y_true, self.labels, self.told, n_columns if guess else 0)
         except (TypeError, ValueError) as error:
-            problem = error
-        fits = known is not None and len(known.classes) == n_columns
-        if known is not None and fits and known.entries is not None and proba.shape[1] == 1:
-            proba = np.concatenate([np.zeros_like(proba) if from_logits else 1 - proba, proba], axis=1)
-        call = _call(proba, None if problem else sample_weight, losses)
-        if known is not None and fits and not from_logits:
-            known.attach(call)
-        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, tolerance)
-        if bad_row < 0 or known is None or not known.guessed:
-            break
-    if not finite:
-        check_finite(proba)
-    if not from_logits:
-        if high > 1:
-            raise ValueError(f"y_prob contains values greater than 1: {proba.dtype.type(high)}")
-        if low < 0:
-            raise ValueError(f"y_prob contains values lower than 0: {proba.dtype.type(low)}")
-    for warning in told:
-        warnings.warn(warning, UserWarning, stacklevel=3)
-    if problem is not None:
-        raise problem
-    assert known is not None
-    if not from_logits and not sums_to_one:
-        warnings.warn("The y_prob values do not sum to one. Make sure to pass probabilities.", UserWarning, stacklevel=3)
-    if not fits:
-        if labels is None:
+            self.problem = error
+        self.fits = self.known is not None and all(len(self.known.classes) == p.n_columns for p in self.predictions)
+
+    def run(self, predictions: Predictions, losses: np.ndarray | None) -> tuple[float, float]:
+        """The weighted sums of all rows."""
+        weight = None if self.problem else self.sample_weight
+        return predictions.run(self.known if self.fits else None, weight, losses, 0, self.n)
+
+    def pieces(self) -> Iterator[tuple[int, int, list[np.ndarray]]]:
+        """Piece by piece where rows begin and end and their losses for each of the predictions; the arrays are used again.
+
+        Where something is wrong with labels or weights, the predictions are still looked at, and no losses given.
+        """
+        size = max(1024, _PIECE // max(p.n_columns for p in self.predictions))
+        buffers = [np.empty(min(size, self.n)) for _ in self.predictions]
+        for start in range(0, self.n, size):
+            stop = min(self.n, start + size)
+            losses = [buffer[: stop - start] for buffer in buffers]
+            for predictions, out in zip(self.predictions, losses, strict=True):
+                predictions.run(self.known if self.fits else None, None, out, start, stop)
+            if self.fits:
+                yield start, stop, losses
+
+    def guess_failed(self) -> bool:
+        return self.known is not None and self.known.guessed and any(p.bad_row >= 0 for p in self.predictions)
+
+    def check(self) -> None:
+        """Raises for what is wrong, and warns."""
+        for predictions in self.predictions:
+            predictions.check()
+        for warning in self.told:
+            warn(warning)
+        if self.problem is not None:
+            raise self.problem
+        assert self.known is not None
+        for predictions in self.predictions:
+            if not predictions.from_logits and not predictions.sums_to_one:
+                warn(f"The {predictions.name} values do not sum to one. Make sure to pass probabilities.")
+        for predictions in self.predictions:
+            if len(self.known.classes) == predictions.n_columns:
+                continue
+            if self.labels is None:
+                raise ValueError(
+                    f"y_true and {predictions.name} contain different number of classes: {len(self.known.classes)} vs "
+                    f"{predictions.n_columns}. Please provide the true labels explicitly through the labels argument. Classes "
+                    f"found in y_true: {self.known.classes}"
+                )
             raise ValueError(
-                f"y_true and y_prob contain different number of classes: {len(known.classes)} vs {n_columns}. Please "
-                "provide the true labels explicitly through the labels argument. Classes found in y_true: "
-                f"{known.classes}"
+                f"The number of classes in labels is different from that in {predictions.name}. Classes found in labels: "
+                f"{self.known.classes}"
             )
-        raise ValueError(
-            "The number of classes in labels is different from that in y_prob. Classes found in labels: "
-            f"{known.classes}"
-        )
-    if from_logits:
-        call = _call(proba, sample_weight, losses)
-        if known.indicator is not None:
-            call.set_target(known.indicator, soft=True)
-        else:
-            known.attach(call)
-        total, weight, bad_row, _ = call.cross_entropy()
-    if bad_row >= 0:
-        raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
-    return Evaluation(total, weight, losses, known, sample_weight)
+        for predictions in self.predictions:
+            if predictions.bad_row >= 0:
+                raise ValueError(f"y_true[{predictions.bad_row}] was written to while log_loss read it")
 
 
-def _call(proba: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:
-    """A call with probabilities or logits; a single column stands for two classes."""
-    single = proba.shape[1] == 1
-    values = raw(proba)[:, 0] if single else raw(proba)
-    call = _core.Call(values, sample_weight, _config.threads_for(proba.size, None), with_classes=not single)
-    call.set_losses(losses)
-    return call
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """As from where the caller of the library is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "xentc":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def eps_of(dtype: np.dtype) -> float:
@@ -148,7 +251,7 @@ def _from_pandas(frame: Any) -> np.ndarray:
     return frame.to_numpy(dtype=np.float64, na_value=np.nan) if a.dtype.kind == "O" else a
 
 
-def _read_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
+def _read_sample_weight(sample_weight: Any, n_samples: int, some_weight: bool) -> np.ndarray:
     if isinstance(sample_weight, np.ma.MaskedArray):
         raise ValueError("sample_weight is a masked array; expected plain weights")
     a = np.asarray(of_tensor(sample_weight, "sample_weight"))
@@ -175,7 +278,7 @@ def _read_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
             f"Sample weights must be 1D array or scalar, got {a.ndim}D array. Expected either a scalar value or a 1D array "
             f"of length {n_samples}."
         )
-    if not a.any():
+    if some_weight and not a.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return a.astype(np.float64)
 
@@ -222,9 +325,7 @@ def renamed(y_proba: Any, y_pred: Any) -> Any:
         return y_proba
     if y_proba is not None:
         raise ValueError("Cannot use both `y_pred` and `y_proba`. `y_pred` is deprecated, use `y_proba` instead.")
-    warnings.warn(
-        "`y_pred` was renamed to `y_proba` in version 1.9 and will be removed in 1.11. Use `y_proba` instead.",
-        FutureWarning,
-        stacklevel=3,
+    warn(
+        "`y_pred` was renamed to `y_proba` in version 1.9 and will be removed in 1.11. Use `y_proba` instead.", FutureWarning
     )
     return y_pred

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xentc import _config, _core, _exact
+from xentc import _core, _exact
+from xentc._exact import Moments
 from xentc._labels import Labels
-from xentc._log_loss import check_lengths, check_parameters, eps_of, evaluate, length, renamed
+from xentc._log_loss import check_lengths, check_parameters, eps_of, evaluate, length, renamed, warn
 
 __all__ = ["d2_log_loss_score", "log_loss", "log_loss_per_sample"]
 
@@ -25,6 +25,7 @@ def log_loss(
     labels: ArrayLike | None = None,
     y_pred: Any = "deprecated",
     from_logits: bool = False,
+    n_threads: int | None = None,
 ) -> float:
     """Log-loss, also called logistic loss or cross-entropy: a drop-in for :func:`sklearn.metrics.log_loss`.
 
@@ -46,6 +47,8 @@ def log_loss(
     from_logits : bool
         ``y_proba`` holds logits: neither range nor row sums are checked and nothing is clipped. One dimension is the logit
         of the second class. Rows of float32 logits have float32's accuracy.
+    n_threads : int, optional
+        Where not given, as many as :func:`get_num_threads` says for large inputs, else one.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def log_loss(
     """
     check_parameters("log_loss", y_true, y_proba, sample_weight, labels, y_pred, normalize)
     y_proba = renamed(y_proba, y_pred)
-    result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, per_sample=False)
+    result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
     if not normalize:
         return result.total
     if result.weight == 0:
@@ -101,13 +104,18 @@ def log_loss(
 
 
 def log_loss_per_sample(
-    y_true: ArrayLike, y_proba: ArrayLike, *, labels: ArrayLike | None = None, from_logits: bool = False
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    labels: ArrayLike | None = None,
+    from_logits: bool = False,
+    n_threads: int | None = None,
 ) -> np.ndarray:
     """The log-loss of each row: which samples a classifier finds hard, or what :func:`log_loss` is the mean of.
 
     Parameters
     ----------
-    y_true, y_proba, labels, from_logits
+    y_true, y_proba, labels, from_logits, n_threads
         As in :func:`log_loss`.
 
     Returns
@@ -135,7 +143,7 @@ def log_loss_per_sample(
     array([0.28768207, 0.69314718, 0.28768207])
     """
     check_parameters("log_loss_per_sample", y_true, y_proba, None, labels, "deprecated", True)
-    losses = evaluate(y_true, y_proba, None, labels, from_logits, per_sample=True).losses
+    losses = evaluate(y_true, y_proba, None, labels, from_logits, per_sample=True, n_threads=n_threads).losses
     assert losses is not None
     return losses
 
@@ -148,12 +156,13 @@ def d2_log_loss_score(
     labels: ArrayLike | None = None,
     y_pred: Any = "deprecated",
     from_logits: bool = False,
+    n_threads: int | None = None,
 ) -> float:
     """The fraction of log-loss explained: a drop-in for :func:`sklearn.metrics.d2_log_loss_score`.
 
     Parameters
     ----------
-    y_true, y_proba, sample_weight, labels, y_pred, from_logits
+    y_true, y_proba, sample_weight, labels, y_pred, from_logits, n_threads
         As in :func:`log_loss`.
 
     Returns
@@ -191,21 +200,12 @@ def d2_log_loss_score(
     y_proba = renamed(y_proba, y_pred)
     check_lengths(y_proba, y_true, sample_weight)
     if length(y_proba) < 2:
-        warnings.warn(
-            "D^2 score is not well-defined with less than two samples.", _undefined_metric_warning(), stacklevel=2
-        )
+        warn("D^2 score is not well-defined with less than two samples.", _undefined_metric_warning())
         return math.nan
-    result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, per_sample=False)
-    known = result.labels
-    weight = np.ones(length(y_proba)) if result.sample_weight is None else result.sample_weight
+    result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
     if result.weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    frequencies = _frequencies(known, weight)
-    rows = np.broadcast_to(frequencies, (len(weight), len(frequencies)))
-    call = _core.Call(rows, weight, _config.threads_for(rows.size, None))
-    known.attach(call)
-    null, *_ = call.log_loss(eps_of(rows.dtype), 0.0)
-    return 1 - result.total / null
+    return 1 - result.total / null_total(_class_weights(result.labels, result.sample_weight, n_threads), result.weight)
 
 
 class UndefinedMetricWarning(UserWarning):
@@ -220,9 +220,23 @@ def _undefined_metric_warning() -> type[Warning]:
     return of_sklearn
 
 
-def _frequencies(known: Labels, weight: np.ndarray) -> np.ndarray:
-    """The weighted frequency of each class, exactly summed."""
-    sums = np.zeros((len(known.classes), _core.STATE_SHAPE[1]), np.int64)
-    row_weight = weight if known.entries is None else np.repeat(weight, np.diff(known.entries))
-    _core.class_weights(known.target, row_weight, sums, lowest_label=known.lowest, positions=known.positions)
-    return np.array([_core.rounded(total) for total in sums]) / _exact.rounded_sum(weight, 1)
+def null_total(of_classes: Moments, weight: float) -> float:
+    """The sum of the weighted losses of always predicting the frequencies of the classes among rows of so much weight."""
+    frequencies = of_classes.weights() / weight
+    losses = np.empty(len(frequencies))
+    call = _core.Call(frequencies, None, 1, with_classes=False)
+    call.set_target(np.ones(len(losses), np.int8))
+    call.set_losses(losses)
+    call.log_loss(eps_of(losses.dtype), 0.0)
+    return _exact.weighted_sum(of_classes, losses)
+
+
+def _class_weights(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> Moments:
+    """The exact sums of the weights of each class."""
+    weight, groups = sample_weight, known
+    if known.entries is not None:
+        groups = Labels(known.classes, known.target)
+        weight = None if sample_weight is None else np.repeat(sample_weight, np.diff(known.entries))
+    moments = Moments(len(known.classes))
+    moments.add(np.broadcast_to(0.0, groups.target.shape), weight, n_threads, groups)
+    return moments

@@ -21,9 +21,9 @@ from libc.string cimport memcpy, memset
 
 from kernels cimport (
     AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CARRY_AFTER, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE,
-    LOGARITHMS, PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
+    LOGARITHMS, MOMENTS, PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
     binary_target, class_target, clip, codes, derivative, element, exact_add, exact_carry, exact_flush, exact_merge,
-    exact_rounded, exact_sum, exponentials_bytes, focal_derivative, kernels, most_classes, pairs, probabilities,
+    exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, kernels, moments, most_classes, pairs, probabilities,
     probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
     value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
     xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
@@ -101,54 +101,49 @@ include "targets.pxi"
 include "softmax.pxi"
 include "probability.pxi"
 include "binary.pxi"
+include "moments.pxi"
 include "schedule.pxi"
 
 
-# The shape of the state of two exact sums, of the weighted values and of the weights: an int64 array of this shape.
-STATE_SHAPE = (2, sizeof(exact_sum) // 8)
+# An exact sum is so many int64: the chunks, and then the numbers of values that are not finite, and of those since a carry.
+SUM_SIZE = sizeof(exact_sum) // 8
+SUM_CHUNKS = CHUNKS
 
 
-def merge(state, other):
-    """Adds the sums of another state to the state."""
-    cdef int64_t[:, ::1] from_other = other.copy()
-    cdef int64_t[:, ::1] into = state
-    exact_merge(<exact_sum *>&into[0, 0], <exact_sum *>&from_other[0, 0])
-    exact_merge(<exact_sum *>&into[1, 0], <exact_sum *>&from_other[1, 0])
+def rounded(const int64_t[::1] sum):
+    """The float64 nearest to an exact sum, ties to even."""
+    return exact_rounded(<const exact_sum *>&sum[0])
 
 
-def rounded(const int64_t[::1] state):
-    """The float64 nearest to one of the sums of a state, ties to even."""
-    return exact_rounded(<const exact_sum *>&state[0])
+def carry(int64_t[:, :, ::1] sums):
+    """Makes exact sums of what was added up chunk by chunk."""
+    cdef Py_ssize_t g, s
+    for g in range(sums.shape[0]):
+        for s in range(sums.shape[1]):
+            exact_carry(<exact_sum *>&sums[g, s, 0])
 
 
-def is_sum_of(const int64_t[:, ::1] state, int64_t count):
-    """Whether a state can be the sums of so many values: whether additions and merges lead to it."""
-    cdef const exact_sum *sum
-    cdef int64_t most
-    cdef int i, s
-    for s in range(2):
-        sum = <const exact_sum *>&state[s, 0]
-        if not 0 <= sum.pending < CARRY_AFTER or (count == 0 and sum.pending != 0):
+def is_sum_of(const int64_t[::1] state, int64_t count):
+    """Whether additions of so many values, and merges, can lead to an exact sum."""
+    cdef const exact_sum *sum = <const exact_sum *>&state[0]
+    cdef int64_t terms = 4 * count    # a weighted square is added in that many
+    cdef int i
+    for special in (sum.positive_infinities, sum.negative_infinities, sum.nans):
+        if not 0 <= special <= terms:
             return False
-        for special in (sum.positive_infinities, sum.negative_infinities, sum.nans):
-            if not 0 <= special <= 2 * count:     # a weighted value is added in two halves
-                return False
-        most = sum.pending * ((<int64_t>1 << 53) + (<int64_t>1 << 32)) if count else 0
-        for i in range(CHUNKS - 1):
-            if not -most <= sum.chunk[i] <= most + (((<int64_t>1 << 32) - 1) if count else 0):
-                return False
-        if not -(count >> 12) - (count > 0) <= sum.chunk[CHUNKS - 1] <= (count >> 12):
+    for i in range(CHUNKS - 1):
+        if not 0 <= sum.chunk[i] <= (((<int64_t>1 << 32) - 1) if count else 0):
             return False
-    return True
+    return sum.pending == 0 and -(terms >> 12) - (count > 0) <= sum.chunk[CHUNKS - 1] <= (terms >> 12)
 
 
-def add_values(int64_t[:, ::1] state, values, weights, int n_threads):
-    """Adds float64 values of any shape, with float64 weights of the same shape or None, to the state."""
+def add_values(int64_t[:, ::1] sums, values, weights, int n_threads):
+    """Adds float64 values x of any shape, with float64 weights w of the same shape or None, to the sums of w x and of w."""
     cdef Call call = Call(values, weights, n_threads, with_classes=False)
     cdef gathered g
     run(values_block, &call.job, n_threads, &g)
-    exact_merge(<exact_sum *>&state[0, 0], &g.total.exact)
-    exact_merge(<exact_sum *>&state[1, 0], &g.total_weight.exact)
+    exact_merge(<exact_sum *>&sums[0, 0], &g.total.exact)
+    exact_merge(<exact_sum *>&sums[1, 0], &g.total_weight.exact)
 
 
 cdef double rounded_to(element kind, double value) noexcept:
@@ -325,6 +320,26 @@ cdef class Call:
         sums = self.sums_of(log_loss_block, &g)
         sums_to_one = self.job.single or not g.range.sums_differ
         return *sums, g.range.lowest, g.range.highest, not g.range.not_finite, sums_to_one
+
+    def add_moments(self, int64_t[:, :, ::1] sums, int64_t[::1] counts):
+        """Adds the elements x, which weigh w, to the sums of w x, w, w x^2 and w^2, and their number to the count, of the group
+        that their code says: row `code` of both arrays. Without a target all are of group 0.
+
+        Returns the first row whose code is that of no group, or -1; only then something was added.
+        """
+        cdef gathered g
+        cdef int n_threads
+        self.job.n_groups = TURNS if self.job.target.rows.data == NULL else counts.shape[0]
+        # To merge a group takes as long as to add a hundred elements.
+        n_threads = max(1, <int>min(<Py_ssize_t>self.n_threads, self.job.n_rows // (128 * self.job.n_groups)))
+        try:
+            hire_groups(&self.job, n_threads)
+            run(moments_block, &self.job, n_threads, &g)
+            if g.bad_row == self.job.n_rows:
+                merge_groups(&self.job, n_threads, <exact_sum *>&sums[0, 0, 0], &counts[0])
+        finally:
+            dismiss_groups(&self.job)
+        return self.found(g.bad_row)
 
     cdef tuple sums_of(self, block_loop loop, gathered *all=NULL):
         cdef gathered g

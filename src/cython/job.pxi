@@ -60,6 +60,8 @@ cdef struct job:
     weights_of_rows weights
     terms_of_loss terms
     results out
+    Py_ssize_t n_groups               # where codes are those of groups, else 0
+    groups groups                     # of each thread, one after the other
     const segment_pool *pool          # of few long rows: shares the segments of each, or NULL
 
 
@@ -67,13 +69,14 @@ cdef struct gathered:
     running_sum total
     running_sum total_weight
     Py_ssize_t bad_row                # the first row with an invalid target, or n_rows
-    Py_ssize_t bad_probability              # the first row with a probability outside [0, 1], or n_rows
+    Py_ssize_t bad_probability        # the first row with a probability outside [0, 1], or n_rows
     value_range range                 # of the probabilities
+    groups groups                     # this thread's
     char *scratch                     # this thread's, for what lasts no longer than a block
 
 
 cdef inline Py_ssize_t n_codes(const job *j) noexcept nogil:
-    return 2 if j.single else j.n_classes
+    return j.n_groups if j.n_groups else 2 if j.single else j.n_classes
 
 
 cdef inline Py_ssize_t computed_size(const job *j) noexcept nogil:

@@ -20,6 +20,17 @@ cdef extern from "sums/exact_sum.h" nogil:
         exact_sum exact
     void exact_flush(running_sum *sum)
 
+cdef extern from "sums/sums.h" nogil:
+    enum:
+        MOMENTS
+    struct moments:
+        exact_sum weight
+        exact_sum weight_square
+    struct groups:
+        moments *sums
+        double (*bins)[2][8]
+        int64_t *counts
+
 cdef extern from "simd/elements.h" nogil:
     enum element:
         F64
@@ -139,6 +150,8 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct sums_kernels:
         int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
                       running_sum *) noexcept nogil
+        void (*add_moments)(const double *, const double *, const int64_t *, int, groups) noexcept nogil
+        void (*flush_group)(groups, int64_t) noexcept nogil
     struct pair_kernels:
         void (*rows)(source, int, int, ptrdiff_t, pairs *) noexcept nogil
         void (*logit)(const double *, int, pairs *) noexcept nogil

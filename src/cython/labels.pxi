@@ -293,21 +293,3 @@ def recode(codes, const int32_t[::1] ranks, const int64_t[::1] starts, out):
     for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
         recode_rows(&given.view, &coded.view, first_row(given.size, t, n_threads), first_row(given.size, t + 1, n_threads),
                     &ranks[starts[t]])
-
-
-# ---- The weights of the classes.
-
-def class_weights(target, sample_weight, int64_t[:, ::1] sums, *, int64_t lowest_label=0, positions=None):
-    """Adds each weight to the exact sum of its class; target, lowest_label and positions as of Call."""
-    cdef Call call = Call(sample_weight, sample_weight, 1, with_classes=False)
-    cdef job *j = &call.job
-    cdef Py_ssize_t i, c
-    cdef int64_t code
-    j.target.rows = call.hold(target).view
-    call.set_labels(lowest_label, positions)
-    for i in range(j.n_rows):
-        code = code_of(j, read_code(at(&j.target.rows, i), j.target.rows.element))
-        if 0 <= code < sums.shape[0]:
-            exact_add(<exact_sum *>&sums[code, 0], (<const double *>at(&j.weights.sample_weight, i))[0])
-    for c in range(sums.shape[0]):
-        exact_carry(<exact_sum *>&sums[c, 0])

@@ -44,6 +44,7 @@ cdef int hire(workers *all, int n, const job *j, segment_pool *sharing) except -
         g.bad_row = g.bad_probability = j.n_rows
         g.range.lowest, g.range.highest = INFINITY, -INFINITY
         g.scratch = <char *>g + size
+        g.groups = groups_of_thread(j, t)
     return 0
 
 
@@ -111,10 +112,3 @@ cdef inline void run_blocks(block_loop loop, const job *j, Py_ssize_t block, Py_
     for b in range(start, stop):
         loop(j, b * block, <int>min(block, j.n_rows - b * block), g)
     xentc_leave_kernels(control)
-
-
-cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
-    cdef double[BLOCK] value, weight
-    read_elements(&j.x.rows, first, n, value)
-    read_elements(&j.weights.sample_weight, first, n, weight)
-    KERNELS.sums.finish(value, weight, weight, n, F64, NULL, &g.total, &g.total_weight)

@@ -1,4 +1,4 @@
-/* C layer: row losses into results, and exactly into sums. */
+/* C layer: row losses into results, and exactly into sums; and values into the sums of their groups. */
 
 #include "memory/rows.h"
 #include "sums/sums.h"
@@ -64,10 +64,20 @@ INLINE void close_bins(struct running_sum *sum, struct bins bins)
         store_f64(sum->bin[b], bins.bin[b]);
 }
 
+/* The exact product is the result and `low`, which is 0 where the result is no finite number. What weighs 0 is 0, but a NaN. */
+INLINE f64x8 weighted(f64x8 weight, f64x8 value, f64x8 *low)
+{
+    const f64x8 zero = set_f64(0);
+    f64x8 product = mul_f64(weight, value);
+    i64x8 none = equal_f64(weight, zero), finite = less_f64(abs_f64(product), set_f64(INFINITY));
+    f64x8 rest = choose_f64(finite, fma_f64(weight, value, sub_f64(zero, product)), zero);
+    *low = choose_f64(none, zero, rest);
+    return choose_f64(none, choose_f64(equal_f64(value, value), zero, value), product);
+}
+
 static int finish(double *loss, const double *weight, const double *share, int n_all, enum element element, char *out,
                   struct running_sum *total, struct running_sum *total_share)
 {
-    const f64x8 zero = set_f64(0);
     struct bins bins = open_bins(total, n_all / 4 + 2), share_bins = open_bins(total_share, n_all / 8 + 1);
     double results[BLOCK];
     int undefined = 0;
@@ -84,12 +94,9 @@ static int finish(double *loss, const double *weight, const double *share, int n
         }
         store_part_f64(loss + i, n, value);
         if (weight) {
-            f64x8 w = load_part_f64(weight + i, n, 0), product = mul_f64(w, value);
-            i64x8 counts = less_f64(abs_f64(product), set_f64(INFINITY)), none = equal_f64(w, zero);
-            f64x8 low = choose_f64(counts, fma_f64(w, value, sub_f64(zero, product)), zero);
-            /* 0 * inf is 0 here, but a NaN stays one. */
-            value = choose_f64(none, choose_f64(equal_f64(value, value), zero, value), product);
-            add_values(&bins, choose_f64(none, zero, low), &total->exact);
+            f64x8 low;
+            value = weighted(load_part_f64(weight + i, n, 0), value, &low);
+            add_values(&bins, low, &total->exact);
             add_values(&bins, value, &total->exact);
             add_values(&share_bins, load_part_f64(share + i, n, 0), &total_share->exact);
         } else if (usual)
@@ -107,4 +114,101 @@ static int finish(double *loss, const double *weight, const double *share, int n
     return undefined;
 }
 
-const struct sums_kernels PER_SET(sums) = {.finish = finish};
+/* The bins of a group, of values, then of squares: of 43 bits each, from 2^16 down to 2^-113 and 2^-199. A row adds up to four
+ * terms of 2^42 units, so that a bin takes 2^9 rows. */
+enum { OF_VALUE = 3, OF_SQUARE = 5, FLUSH_GROUP_AFTER = 256 };
+
+INLINE f64x8 into_bins(f64x8 *bin, f64x8 value, int first, int stop)
+{
+    const double units[] = {0x1p-27, 0x1p-70, 0x1p-113, 0x1p-156, 0x1p-199};
+    for (int b = first; b < stop; b++)
+        value = into_bin(&bin[b], value, units[b]);
+    return value;
+}
+
+static void deal_exactly(f64x8 value, struct exact_sum *sum, const int64_t *code, int n)
+{
+    double values[8];
+    store_f64(values, value);
+    for (int l = 0; l < n; l++)
+        if (values[l] != 0)
+            exact_add(sum + MOMENTS * code[l], values[l]);
+}
+
+/* A value and its low part, which has nothing for the first bin, into the bins of each row, and what these do not take into the
+ * sum of its group. */
+INLINE void deal(f64x8 value, f64x8 low, f64x8 *bin, int bins, struct exact_sum *sum, const int64_t *code, int n)
+{
+    const f64x8 zero = set_f64(0);
+    if (!all_less_f64(abs_f64(value), set_f64(0x1p16))) {
+        deal_exactly(value, sum, code, n);
+        deal_exactly(low, sum, code, n);
+        return;
+    }
+    value = into_bins(bin, value, 0, 3);
+    low = into_bins(bin, low, 1, bins == OF_VALUE ? 3 : 4);
+    if (all_equal_f64(value, zero) && all_equal_f64(low, zero))
+        return;
+    deal_exactly(into_bins(bin, value, 3, bins), sum, code, n);
+    deal_exactly(into_bins(bin, low, 4, bins), sum, code, n);
+}
+
+/* A vector of bins from each row to its group. */
+INLINE void add_bins(const f64x8 bin[8], const int64_t *code, int n, double (*bins)[2][8], int which)
+{
+    double parts[8][8];
+    f64x8 of_row[8];
+    for (int b = 0; b < 8; b++)
+        store_f64(parts[b], bin[b]);
+    transpose_8(parts, of_row);
+    for (int l = 0; l < n; l++) {
+        double *group = bins[code[l]][which];
+        store_f64(group, add_f64(load_f64(group), of_row[l]));
+    }
+}
+
+static void flush_group(struct groups groups, int64_t code)
+{
+    struct exact_sum *sum = &groups.sums[code].value;
+    for (int which = 0; which < 2; which++)
+        for (int b = 0; b < OF_VALUE + OF_SQUARE; b++) {
+            double *bin = &groups.bins[code][which][b];
+            if (*bin != 0)
+                exact_add(sum + which + 2 * (b >= OF_VALUE), *bin);
+            *bin = 0;
+        }
+}
+
+static void add_moments(const double *value, const double *weight, const int64_t *code, int n_all, struct groups groups)
+{
+    const f64x8 zero = set_f64(0);
+    struct moments *first = groups.sums;
+    for (int i = 0; i < n_all; i += 8, code += 8) {
+        int n = at_most_8(n_all - i);
+        f64x8 x = load_part_f64(value + i, n, 0), low, bin[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
+        f64x8 square = weighted(x, x, &low);
+        if (!weight) {
+            deal(x, zero, bin, OF_VALUE, &first->value, code, n);
+            deal(square, low, bin + OF_VALUE, OF_SQUARE, &first->square, code, n);
+        } else {
+            f64x8 w = load_part_f64(weight + i, n, 0), product, lower;
+            f64x8 of_weight[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
+            product = weighted(w, x, &lower);
+            deal(product, lower, bin, OF_VALUE, &first->value, code, n);
+            product = weighted(w, square, &lower);
+            deal(product, lower, bin + OF_VALUE, OF_SQUARE, &first->square, code, n);
+            product = weighted(w, low, &lower);
+            deal(product, lower, bin + OF_VALUE, OF_SQUARE, &first->square, code, n);
+            deal(w, zero, of_weight, OF_VALUE, &first->weight, code, n);
+            product = weighted(w, w, &lower);
+            deal(product, lower, of_weight + OF_VALUE, OF_SQUARE, &first->weight_square, code, n);
+            add_bins(of_weight, code, n, groups.bins, 1);
+        }
+        add_bins(bin, code, n, groups.bins, 0);
+        for (int l = 0; l < n; l++)
+            if (++groups.counts[code[l]] % FLUSH_GROUP_AFTER == 0)
+                flush_group(groups, code[l]);
+    }
+}
+
+const struct sums_kernels PER_SET(sums) = {.finish = finish, .add_moments = add_moments, .flush_group = flush_group};
