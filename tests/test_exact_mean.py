@@ -142,6 +142,79 @@ def test_empty():
     assert total.count == 0
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.floats(-1e100, 1e100), st.floats(0, 1e30)), min_size=1, max_size=40),
+    pieces=st.integers(1, 4),
+    weighted=st.booleans(),
+)
+def test_variance_and_standard_error_are_correctly_rounded(pairs, pieces, weighted):
+    """In any pieces: the one formula in fractions."""
+    pairs = [(x if abs(x) > 1e-60 else 0.0, (w if w > 1e-60 else 0.0) if weighted else 1.0) for x, w in pairs]
+    total = ExactMean(second_moment=True)
+    for piece in np.array_split(np.array(pairs), pieces):
+        total += ExactMean(piece[:, 0], piece[:, 1] if weighted else None, second_moment=True)
+    exact = [(Fraction(x), Fraction(w)) for x, w in pairs]
+    v1, v2 = sum(w for _, w in exact), sum(w * w for _, w in exact)
+    if v1 * v1 == v2 or v1 == 0:
+        assert math.isnan(total.variance())
+        assert math.isnan(total.standard_error())
+        return
+    mean = sum(w * x for x, w in exact) / v1
+    variance = sum(w * (x - mean) ** 2 for x, w in exact) / (v1 - v2 / v1)
+    assert total.variance() == rounded(variance)
+    assert total.standard_error() == math.sqrt(rounded(variance * v2 / v1**2))
+
+
+def test_variance_is_numpys():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(1000) + 1e6, rng.random(1000)
+    assert ExactMean(x, second_moment=True).variance() == pytest.approx(np.var(x, ddof=1), rel=1e-9)
+    assert ExactMean(x, w, second_moment=True).variance() == pytest.approx(np.cov(x, aweights=w), rel=1e-9)
+    assert ExactMean(x, second_moment=True).standard_error() == pytest.approx(np.std(x, ddof=1) / 1000**0.5, rel=1e-9)
+    assert ExactMean(np.full(999, 0.1), second_moment=True).variance() == 0.0
+
+
+def test_variance_of_what_is_none():
+    for values in ([], [1.0], [1.0, math.inf], [1.0, math.nan], [1e300, 1.0]):
+        total = ExactMean(values, second_moment=True)
+        assert math.isnan(total.variance())
+        assert math.isnan(total.standard_error())
+    assert math.isnan(ExactMean([1.0, 2.0], [1.0, -0.5], second_moment=True).variance())  # V1^2 < V2
+    with pytest.raises(ValueError, match=r"has no second moment; make it with ExactMean\(second_moment=True\)"):
+        ExactMean([1.0, 2.0]).variance()
+
+
+def test_operators():
+    parts = [ExactMean([0.1 * i, 1e300, -1e300], [i, 1, 1]) for i in range(1, 5)]
+    before = [copy.copy(part) for part in parts]
+    whole = sum(parts)
+    assert parts == before
+    assert whole == parts[3] + parts[1] + (parts[0] + parts[2])
+    assert float(whole) == whole.mean()
+    assert whole.count == 12
+    other = ExactMean().add([1.0]).add([2.0]).merge(ExactMean(3.0))
+    assert (other.sum(), other.count) == (6.0, 3)
+    same = other
+    other += ExactMean([1])
+    assert same is other
+    assert other == ExactMean([1, 1, 2, 3])
+    assert other != ExactMean([1, 1, 2, 4])
+    assert other != ExactMean([1, 1, 2, 3, 0])
+    assert other != ExactMean([1, 1, 2, 3], second_moment=True)
+    assert other != 7.0
+    with pytest.raises(TypeError, match="unsupported operand"):
+        other + 1.0
+    with pytest.raises(TypeError, match="unsupported operand"):
+        1 + other
+    with pytest.raises(ValueError, match="one of two ExactMeans to merge has second moments, the other has none"):
+        other.merge(ExactMean(second_moment=True))
+    with pytest.raises(ValueError, match="weights are given, but no values"):
+        ExactMean(weights=[1.0])
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(other)
+
+
 def test_arrays_of_any_shape_and_kind():
     x = np.arange(24.0).reshape(2, 3, 4)
     total = ExactMean()

@@ -92,3 +92,51 @@ def test_blocks_of_losses_are_summed_exactly(c, kind, element, weighted):
     pairs = zip(losses, weight if weighted else np.ones(n), strict=True)
     assert value_of(total) == sum((Fraction(float(v)) * Fraction(float(w)) for v, w in pairs), Fraction(0))
     assert value_of(total_share) == (exactly(share) if weighted else n)
+
+
+# Values around every bound of the bins of groups, and all that no bin takes.
+MOMENTS = {
+    "usual": lambda rng, n: rng.exponential(1, n),
+    "equal": lambda rng, n: np.full(n, 0.1),
+    "tiny": lambda rng, n: rng.uniform(1, 2, n) * 2.0**-40,
+    "at the first bins' end": lambda rng, n: rng.choice([2.0**16, 2.0**16 - 2.0**-37, 2.0**15, -(2.0**16), 0.0], n),
+    "of all sizes": lambda rng, n: hard(rng, n, 60),
+    "far out": lambda rng, n: hard(rng, n, 400),
+    "largest in each bin": lambda rng, n: rng.choice([2.0**16 - 2.0**-27, 2.0**-28 - 2.0**-70, 2.0**-71], n),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", MOMENTS)
+@pytest.mark.parametrize("n_groups", [1, 3, 50])
+def test_moments_of_groups_are_exact(c, n_groups, kind, weighted):
+    """In bins that are emptied every 256 rows of a group, and what does not fit there in chunks; nothing is lost."""
+    rng, n = np.random.default_rng(5), 2003
+    x = MOMENTS[kind](rng, n)
+    w = rng.choice([-1.5, 0.0, 1.0, 0.3, 2.0**15, 2.0**20, 1e-9], n) if weighted else np.ones(n)
+    code = rng.integers(0, n_groups, n) // rng.integers(1, 3, n)
+    sums, counts = np.zeros((n_groups, 4, CHUNKS + 4), np.int64), np.zeros(n_groups, np.int64)
+    c.add_moments(x, w if weighted else None, code, n, n_groups, sums, counts)
+    np.testing.assert_array_equal(counts, np.bincount(code, minlength=n_groups))
+    exact = [(Fraction(float(a)), Fraction(float(b))) for a, b in zip(x, w, strict=True)]
+    for g in range(n_groups):
+        rows = [exact[i] for i in np.flatnonzero(code == g)]
+        want = [sum((b * a for a, b in rows), Fraction(0)), sum((b for _, b in rows), Fraction(0)),
+                sum((b * a * a for a, b in rows), Fraction(0)), sum((b * b for _, b in rows), Fraction(0))]
+        got = [value_of(s) for s in sums[g]]
+        assert got[0::2] == want[0::2]
+        assert got[1::2] == (want[1::2] if weighted else [0, 0])
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e200, -1e200])
+def test_moments_without_a_finite_sum(c, value):
+    """They spoil the sums of their own group alone; where the weight is 0, of none but a NaN."""
+    x, code = np.ones(40), np.arange(40) % 4
+    x[6] = value
+    for weight in (None, np.ones(40), np.where(np.arange(40) == 6, 0.0, 1.0)):
+        sums, counts = np.zeros((4, 4, CHUNKS + 4), np.int64), np.zeros(4, np.int64)
+        c.add_moments(x, weight, code, 40, 4, sums, counts)
+        spoilt = sums[..., CHUNKS:-1].any(axis=2)
+        dropped = weight is not None and weight[6] == 0 and not np.isnan(value)
+        assert not spoilt[[0, 1, 3]].any()
+        np.testing.assert_array_equal(spoilt[2], [not dropped and not np.isfinite(value), False, not dropped, False])

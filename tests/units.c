@@ -1,5 +1,6 @@
 /* The pieces of the C layer as functions of a shared library, of one instruction set: see units.py. */
 
+#include <stdlib.h>
 #include "memory/memory.h"
 #include "memory/rows.h"
 #include "memory/segments.h"
@@ -225,4 +226,16 @@ void finish_blocks(double *loss, const double *weight, const double *share, ptrd
     exact_flush(&sums[1]);
     *total = sums[0].exact;
     *total_share = sums[1].exact;
+}
+
+/* Values into the moments of groups, whose bins are then emptied. */
+void add_moments(const double *value, const double *weight, const int64_t *code, ptrdiff_t n, ptrdiff_t n_groups,
+                 struct moments *sums, int64_t *counts)
+{
+    struct groups groups = {sums, calloc((size_t)n_groups, 16 * sizeof(double)), counts};
+    for (ptrdiff_t i = 0; i < n; i += BLOCK)
+        PER_SET(sums).add_moments(value + i, weight ? weight + i : NULL, code + i, n - i < BLOCK ? (int)(n - i) : BLOCK, groups);
+    for (ptrdiff_t g = 0; g < n_groups; g++)
+        PER_SET(sums).flush_group(groups, g);
+    free(groups.bins);
 }

@@ -18,6 +18,7 @@ except ImportError as error:
 from xentc import special
 from xentc._config import get_num_threads, set_num_threads, show_config
 from xentc._exact import ExactMean
+from xentc.evaluation import LogLoss, compare_log_loss
 from xentc.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -33,9 +34,11 @@ __version__: str = _core.build_info()["version"]
 
 __all__ = [
     "ExactMean",
+    "LogLoss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "categorical_cross_entropy",
+    "compare_log_loss",
     "cross_entropy",
     "d2_log_loss_score",
     "get_num_threads",

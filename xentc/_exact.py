@@ -16,14 +16,12 @@ from xentc._labels import Labels
 _VERSION = 1
 
 # An exact sum is a number of units, of which 1 has so many.
-_UNITS = 1 << 1075
+UNITS = 1 << 1075
 
 
 def rounded_sum(values: np.ndarray, n_threads: int) -> float:
     """The float64 nearest to the sum of float64 values."""
-    sums = np.zeros((2, _core.SUM_SIZE), np.int64)
-    _core.add_values(sums, values, None, n_threads)
-    return _core.rounded(sums[0])
+    return _core.Call(values, None, n_threads, with_classes=False).values()[0]
 
 
 def mean(total: float, weight: float) -> float:
@@ -38,12 +36,12 @@ def integer(exact_sum: np.ndarray) -> int:
     return low + (int(chunks[-1]) << 32 * (len(chunks) - 1))
 
 
-def weighted_sum(moments: Moments, values: np.ndarray) -> float:
-    """The float64 nearest to the sum of a value for each group times the exact sum of the group's weights."""
-    units = sum(
-        (integer(sums[1]) * Fraction(value) for sums, value in zip(moments.sums, values.tolist(), strict=True)), Fraction(0)
-    )
-    return units.numerator / (units.denominator * _UNITS)
+def from_units(units: int | Fraction) -> float:
+    """The nearest float64."""
+    try:
+        return units.numerator / (units.denominator * UNITS)
+    except OverflowError:
+        return math.inf if units > 0 else -math.inf
 
 
 def _ratio(numerator: int, denominator: int) -> float:
@@ -57,8 +55,8 @@ def _ratio(numerator: int, denominator: int) -> float:
 
 
 class Moments:
-    """For each of some groups the exact sums of w x and w over its values x and their weights w, and with n_sums=4 of w x^2 and
-    w^2; and how many values there are. They depend on the values alone, not on the order they came in."""
+    """For each of some groups the exact sums of w x and w, over its values x and their weights w, and of w x^2 and w^2 where
+    n_sums is 4; and how many values there are. They depend on the values alone, not on the order they came in."""
 
     __slots__ = ("counts", "sums")
 
@@ -70,27 +68,32 @@ class Moments:
         self, values: np.ndarray, weights: np.ndarray | None, n_threads: int | None = None, groups: Labels | None = None
     ) -> bool:
         """Values of the first group, or of the groups of codes. If some code is that of no group nothing is added: False."""
-        threads = _config.threads_for(values.size, n_threads)
-        if self.sums.shape[1] == 2:
-            _core.add_values(self.sums[0], values, weights, threads)
-            self.counts[0] += values.size
-            return True
-        call = _core.Call(values, weights, threads, with_classes=False)
+        call = _core.Call(values, weights, _config.threads_for(values.size, n_threads), with_classes=False)
         if groups is not None:
             groups.attach(call)
-        return call.add_moments(self.sums, self.counts) < 0
+        call.set_sums(self.sums, self.counts)
+        return call.values()[2] < 0
 
-    def merge(self, other: Moments, into: Any = slice(None)) -> None:
-        """Adds the groups of another one to those of these positions, each to one of its own."""
-        sums = self.sums[into] + other.sums
-        _core.carry(sums)
-        self.sums[into] = sums
-        self.counts[into] += other.counts
+    def plus(self, other: Moments, places: Any = slice(None)) -> Moments:
+        """The groups at these places, each once, with those of another one."""
+        new = Moments(0, self.sums.shape[1])
+        new.sums, new.counts = self.sums[places] + other.sums, self.counts[places] + other.counts
+        _core.carry(new.sums)
+        return new
+
+    def put(self, other: Moments, places: Any) -> None:
+        self.sums[places], self.counts[places] = other.sums, other.counts
 
     def copy(self, n_groups: int | None = None) -> Moments:
         """With at least as many groups."""
         new = Moments(n_groups or len(self.counts), self.sums.shape[1])
         new.sums[: len(self.counts)], new.counts[: len(self.counts)] = self.sums, self.counts
+        return new
+
+    def taken(self, groups: Any) -> Moments:
+        """Some groups, in this order."""
+        new = Moments(len(groups), self.sums.shape[1])
+        new.sums[...], new.counts[...] = self.sums[groups], self.counts[groups]
         return new
 
     def together(self) -> Moments:
@@ -107,6 +110,10 @@ class Moments:
     def weights(self) -> np.ndarray:
         return np.array([_core.rounded(sums[1]) for sums in self.sums])
 
+    def weight_units(self) -> list[int]:
+        """The exact sums of the weights."""
+        return [integer(sums[1]) for sums in self.sums]
+
     def means(self) -> np.ndarray:
         return np.array([mean(_core.rounded(sums[0]), _core.rounded(sums[1])) for sums in self.sums])
 
@@ -121,12 +128,15 @@ class Moments:
         if fraction is None:
             return math.nan
         weight, weight_square = integer(self.sums[group, 1]), integer(self.sums[group, 3])
-        return math.sqrt(_ratio(fraction[0] * weight_square * _UNITS, fraction[1] * weight**2))
+        return math.sqrt(_ratio(fraction[0] * weight_square * UNITS, fraction[1] * weight**2))
+
+    def standard_errors(self) -> np.ndarray:
+        return np.array([self.standard_error(group) for group in range(len(self.counts))])
 
     def effective_count(self) -> float:
         """Of the first group: the number of values of equal weights whose mean would vary as much, (sum w)^2 / sum w^2."""
         weight, weight_square = integer(self.sums[0, 1]), integer(self.sums[0, 3])
-        return _ratio(weight**2, weight_square * _UNITS) if self._is_finite(0) else math.nan
+        return _ratio(weight**2, weight_square * UNITS) if self._is_finite(0) else math.nan
 
     def _is_finite(self, group: int) -> bool:
         return not self.sums[group, :, _core.SUM_CHUNKS :].any()
@@ -136,7 +146,7 @@ class Moments:
         if not self._is_finite(group):
             return None
         value, weight, square, weight_square = map(integer, self.sums[group])
-        return square * weight - value**2, weight**2 - weight_square * _UNITS
+        return square * weight - value**2, weight**2 - weight_square * UNITS
 
     def same(self, other: Moments) -> bool:
         return np.array_equal(self.sums, other.sums) and np.array_equal(self.counts, other.counts)
@@ -168,7 +178,7 @@ def check_state(name: str, state: Any, keys: set[str], version: int) -> None:
         expected = ", ".join(["version", *sorted(keys)])
         raise ValueError(f"the state of {name} is {shown(state)}; expected a dict of {expected}")
     if type(state["version"]) is not int or state["version"] != version:
-        raise ValueError(f"this {name.split()[-1]} was saved in format {shown(state['version'])}; this xentc reads {version}")
+        raise ValueError(f"{name} was saved in format {shown(state['version'])}; this xentc reads {version}")
 
 
 class ExactMean:
@@ -194,9 +204,9 @@ class ExactMean:
     -----
     ``sum()`` is the float64 nearest to :math:`\\sum_i w_i x_i`, ``weight_sum()`` the one nearest to
     :math:`\\sum_i w_i`, and ``mean()`` their quotient, which is also what ``float`` gives. ``a + b``, ``a += b`` and
-    ``sum(many)`` merge; two are equal if their sums are, exactly. The state is a fixed-size array of integers; it pickles and
-    copies. A product that overflows is an infinity, and what of one is below 2**-1074 is lost; a weight of zero makes its value
-    count for nothing unless it is NaN.
+    ``sum(many)`` merge; two are equal if their sums are, exactly. The state is a fixed-size array of integers; it pickles
+    and copies. A product that overflows is an infinity, and what of one is below 2**-1074 is lost; a weight of zero makes
+    its value count for nothing unless it is NaN.
 
     References
     ----------
@@ -213,7 +223,7 @@ class ExactMean:
     (9.0, 5.0)
     >>> rows = ExactMean([0.5, 0.25, 0.75, 1.0], second_moment=True)
     >>> float(rows), rows.standard_error()
-    (0.625, 0.16137430609197573)
+    (0.625, 0.1613743060919757)
     """
 
     __slots__ = ("_moments",)
@@ -273,7 +283,7 @@ class ExactMean:
             raise TypeError(f"other must be an ExactMean, got {type(other).__name__}")
         if other._moments.sums.shape != self._moments.sums.shape:
             raise ValueError("one of two ExactMeans to merge has second moments, the other has none: make both alike")
-        self._moments.merge(other._moments)
+        self._moments = self._moments.plus(other._moments)
         return self
 
     def sum(self) -> float:
@@ -304,8 +314,8 @@ class ExactMean:
         Notes
         -----
         :math:`s^2 = \\sum_i w_i (x_i - \\mu)^2 \\,/\\, (V_1 - V_2 / V_1)` with :math:`V_1 = \\sum_i w_i` and
-        :math:`V_2 = \\sum_i w_i^2`, the formula for reliability weights: it does not change if all weights are multiplied by a
-        number, and equal weights give the usual :math:`n - 1`. ``numpy.cov(x, aweights=w)`` is the same.
+        :math:`V_2 = \\sum_i w_i^2`, the formula for reliability weights: it does not change if all weights are multiplied by
+        a number, and equal weights give the usual :math:`n - 1`. ``numpy.cov(x, aweights=w)`` is the same.
 
         References
         ----------

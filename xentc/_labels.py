@@ -56,6 +56,13 @@ class Labels:
             return replace(self, entries=self.entries[start : stop + 1], indicator=self.indicator[start:stop])
         return replace(self, target=self.target[start:stop])
 
+    def counts(self) -> np.ndarray:
+        """Of the rows of each class."""
+        codes = np.subtract(self.target, self.lowest, dtype=np.int64) if self.lowest else self.target
+        if self.positions is not None:
+            codes = self.positions[codes]
+        return np.bincount(codes, minlength=len(self.classes))
+
     def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
         """The same labels with other classes, where class i has become class ``ranks[i]``."""
         positions = ranks.astype(np.int32)
@@ -77,8 +84,8 @@ class GivenClasses:
 def read_labels(y_true: Any, labels: Any, told: list[str], guess: int = 0) -> Labels:
     """y_true as codes among the classes of `labels`, or among its own; warnings to give go into `told`.
 
-    guess: integers may be taken for labels that are among the classes, or, if the first ones have so many distinct values, for
-    labels that are among these. The pass over the rows sees if one is not.
+    guess: integers may be taken for labels that are among the given classes, or, if the first ones have so many distinct
+    values, for labels that are among these. The pass over the rows sees if one is not.
     """
     y, category = _read(y_true)
     if labels is not None:
@@ -120,6 +127,25 @@ def read_classes(labels: Any) -> GivenClasses:
             f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering."
         )
     return GivenClasses(labels, given, classes, told)
+
+
+def read_groups(groups: Any, n_rows: int) -> Labels:
+    """One label of any kind for each row."""
+    a, category = _read(groups)
+    if a.ndim != 1 or (category.target if category else a).shape != (n_rows,):
+        shape = category.target.shape if category else a.shape
+        raise ValueError(f"groups has shape {shape}; expected one label a row, ({n_rows},)")
+    try:
+        found = _factorize(a, category)
+        missing = bool((found.classes[-1:] != found.classes[-1:]).any())   # NaN sorts last
+    except TypeError as error:
+        missing = any(value is None or value != value for value in a)
+        if not missing:
+            raise TypeError(f"groups cannot be sorted: {error}") from None
+    if missing:
+        row = next(i for i, value in enumerate(a.tolist()) if value is None or value != value)
+        raise ValueError(f"groups[{row}] is missing ({a[row]}); expected a label for every row")
+    return found
 
 
 def check_two(classes: np.ndarray) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 
 from xentc import _config, _core
 from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_tensor, raw, shown
+from xentc._exact import Moments
 from xentc._labels import GivenClasses, Labels, among_given, check_finite, read_labels
 from xentc._validation import as_flag
-
 
 # The losses of so many elements are found at a time where they go on into other sums: what they take stays in the cache.
 _PIECE = 1 << 20
@@ -62,9 +62,11 @@ class Predictions:
         self.low, self.high, self.finite, self.sums_to_one, self.bad_row = math.inf, -math.inf, True, True, -1
 
     def run(
-        self, known: Labels | None, sample_weight: np.ndarray | None, losses: np.ndarray | None, start: int, stop: int
+        self, known: Labels | None, sample_weight: np.ndarray | None, losses: np.ndarray | None, start: int, stop: int,
+        sums: Moments | None = None,
     ) -> tuple[float, float]:
-        """The sums of the weighted losses and of the weights of some rows; without labels the rows are only looked at."""
+        """The sums of the weighted losses and of the weights of some rows, or into `sums`; without labels the rows are only
+        looked at."""
         x = self.array[start:stop]
         if known is not None:
             if (start, stop) != (0, len(self.array)):
@@ -73,21 +75,26 @@ class Predictions:
                 x = np.concatenate([np.zeros_like(x) if self.from_logits else 1 - x, x], axis=1)
         call = self._call(x, sample_weight, losses)
         if known is not None and not self.from_logits:
-            known.attach(call)
+            self._attach(known, call, sums)
         total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(self.eps, 1e-8 + math.sqrt(self.eps))
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.finite &= finite
         self.sums_to_one &= sums_to_one
         if known is not None and self.from_logits and finite:
             call = self._call(x, sample_weight, losses)
-            if known.indicator is not None:
-                call.set_target(known.indicator, soft=True)
-            else:
-                known.attach(call)
+            self._attach(known, call, sums)
             total, weight, bad_row, _ = call.cross_entropy()
         if bad_row >= 0 and self.bad_row < 0:
             self.bad_row = start + bad_row
         return total, weight
+
+    def _attach(self, known: Labels, call: _core.Call, sums: Moments | None) -> None:
+        if known.indicator is not None and self.from_logits:
+            call.set_target(known.indicator, soft=True)
+        else:
+            known.attach(call)
+        if sums is not None:
+            call.set_sums(sums.sums, sums.counts)
 
     def _call(self, x: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:
         single = x.shape[1] == 1                               # a single column stands for two classes
@@ -142,25 +149,31 @@ class LabelledRows:
             self.problem = error
         self.fits = self.known is not None and all(len(self.known.classes) == p.n_columns for p in self.predictions)
 
-    def run(self, predictions: Predictions, losses: np.ndarray | None) -> tuple[float, float]:
-        """The weighted sums of all rows."""
-        weight = None if self.problem else self.sample_weight
-        return predictions.run(self.known if self.fits else None, weight, losses, 0, self.n)
+    def run(
+        self, predictions: Predictions, losses: np.ndarray | None = None, sums: Moments | None = None
+    ) -> tuple[float, float]:
+        """The weighted sums of all rows, or into `sums`."""
+        return predictions.run(self.known if self.fits else None, self.weight_of(0, self.n), losses, 0, self.n, sums)
 
-    def pieces(self) -> Iterator[tuple[int, int, list[np.ndarray]]]:
-        """Piece by piece where rows begin and end and their losses for each of the predictions; the arrays are used again.
+    def pieces(self, sums: list[Moments]) -> Iterator[tuple[int, int, list[np.ndarray]]]:
+        """Piece by piece where rows begin and end, and for each of the predictions the losses of these rows, in arrays that
+        are used again. The losses also go into the moments in `sums`, one for each of the predictions.
 
-        Where something is wrong with labels or weights, the predictions are still looked at, and no losses given.
+        Where something is wrong with labels or weights, the predictions are looked at, and nothing comes.
         """
         size = max(1024, _PIECE // max(p.n_columns for p in self.predictions))
         buffers = [np.empty(min(size, self.n)) for _ in self.predictions]
         for start in range(0, self.n, size):
             stop = min(self.n, start + size)
             losses = [buffer[: stop - start] for buffer in buffers]
-            for predictions, out in zip(self.predictions, losses, strict=True):
-                predictions.run(self.known if self.fits else None, None, out, start, stop)
+            for predictions, out, moments in zip(self.predictions, losses, sums, strict=True):
+                predictions.run(self.known if self.fits else None, self.weight_of(start, stop), out, start, stop, moments)
             if self.fits:
                 yield start, stop, losses
+
+    def weight_of(self, start: int, stop: int) -> np.ndarray | None:
+        """Of some rows."""
+        return None if self.problem or self.sample_weight is None else self.sample_weight[start:stop]
 
     def guess_failed(self) -> bool:
         return self.known is not None and self.known.guessed and any(p.bad_row >= 0 for p in self.predictions)
@@ -183,8 +196,8 @@ class LabelledRows:
             if self.labels is None:
                 raise ValueError(
                     f"y_true and {predictions.name} contain different number of classes: {len(self.known.classes)} vs "
-                    f"{predictions.n_columns}. Please provide the true labels explicitly through the labels argument. Classes "
-                    f"found in y_true: {self.known.classes}"
+                    f"{predictions.n_columns}. Please provide the true labels explicitly through the labels argument. "
+                    f"Classes found in y_true: {self.known.classes}"
                 )
             raise ValueError(
                 f"The number of classes in labels is different from that in {predictions.name}. Classes found in labels: "

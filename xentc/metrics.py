@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,7 @@ def d2_log_loss_score(
     y_proba = renamed(y_proba, y_pred)
     check_lengths(y_proba, y_true, sample_weight)
     if length(y_proba) < 2:
-        warn("D^2 score is not well-defined with less than two samples.", _undefined_metric_warning())
+        warn("D^2 score is not well-defined with less than two samples.", undefined_metric_warning())
         return math.nan
     result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
     if result.weight == 0:
@@ -212,7 +213,7 @@ class UndefinedMetricWarning(UserWarning):
     """Stands in for scikit-learn's warning of this name where that is not installed."""
 
 
-def _undefined_metric_warning() -> type[Warning]:
+def undefined_metric_warning() -> type[Warning]:
     try:
         from sklearn.exceptions import UndefinedMetricWarning as of_sklearn
     except ImportError:
@@ -220,23 +221,27 @@ def _undefined_metric_warning() -> type[Warning]:
     return of_sklearn
 
 
-def null_total(of_classes: Moments, weight: float) -> float:
-    """The sum of the weighted losses of always predicting the frequencies of the classes among rows of so much weight."""
-    frequencies = of_classes.weights() / weight
+def null_total(class_weights: list[int], weight: float) -> float:
+    """The sum of the weighted losses of always predicting the frequencies of the classes among rows of so much weight.
+
+    class_weights: exact sums, in their units.
+    """
+    frequencies = np.array([_exact.from_units(units) for units in class_weights]) / weight
     losses = np.empty(len(frequencies))
     call = _core.Call(frequencies, None, 1, with_classes=False)
     call.set_target(np.ones(len(losses), np.int8))
     call.set_losses(losses)
     call.log_loss(eps_of(losses.dtype), 0.0)
-    return _exact.weighted_sum(of_classes, losses)
+    terms = (units * Fraction(loss) for units, loss in zip(class_weights, losses.tolist(), strict=True))
+    return _exact.from_units(sum(terms, Fraction(0)))
 
 
-def _class_weights(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> Moments:
-    """The exact sums of the weights of each class."""
+def _class_weights(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> list[int]:
+    """The exact sums of the weights of each class, in their units."""
     weight, groups = sample_weight, known
     if known.entries is not None:
         groups = Labels(known.classes, known.target)
         weight = None if sample_weight is None else np.repeat(sample_weight, np.diff(known.entries))
     moments = Moments(len(known.classes))
     moments.add(np.broadcast_to(0.0, groups.target.shape), weight, n_threads, groups)
-    return moments
+    return moments.weight_units()

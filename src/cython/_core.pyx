@@ -129,21 +129,12 @@ def is_sum_of(const int64_t[::1] state, int64_t count):
     cdef int64_t terms = 4 * count    # a weighted square is added in that many
     cdef int i
     for special in (sum.positive_infinities, sum.negative_infinities, sum.nans):
-        if not 0 <= special <= terms:
+        if not 0 <= special <= count:
             return False
     for i in range(CHUNKS - 1):
         if not 0 <= sum.chunk[i] <= (((<int64_t>1 << 32) - 1) if count else 0):
             return False
     return sum.pending == 0 and -(terms >> 12) - (count > 0) <= sum.chunk[CHUNKS - 1] <= (terms >> 12)
-
-
-def add_values(int64_t[:, ::1] sums, values, weights, int n_threads):
-    """Adds float64 values x of any shape, with float64 weights w of the same shape or None, to the sums of w x and of w."""
-    cdef Call call = Call(values, weights, n_threads, with_classes=False)
-    cdef gathered g
-    run(values_block, &call.job, n_threads, &g)
-    exact_merge(<exact_sum *>&sums[0, 0], &g.total.exact)
-    exact_merge(<exact_sum *>&sums[1, 0], &g.total_weight.exact)
 
 
 cdef double rounded_to(element kind, double value) noexcept:
@@ -171,6 +162,8 @@ cdef class Call:
     cdef job job                      # the Rows that it points into live as long as the Call
     cdef list held
     cdef readonly int n_threads
+    cdef exact_sum *sums              # where sums are added, or NULL
+    cdef int64_t *counts
 
     cdef Rows hold(self, array, bint with_classes=False, bint writable=False):
         rows = Rows(array, with_classes, writable)
@@ -261,6 +254,21 @@ cdef class Call:
         if losses is not None:
             self.job.out.losses = self.data(losses, True)
 
+    def set_sums(self, sums, counts):
+        """int64 arrays to which, if no row is found wrong, the exact sums and the number of rows are added.
+
+        sums: of w x and w, over the losses x and the weights w of all rows, in the shape (1, 2, SUM_SIZE). Or of w x, w, w x^2
+        and w^2 in the shape (groups, 4, SUM_SIZE): of each code, or of all in one group. counts: one a group.
+        """
+        cdef Rows rows = self.hold(counts, False, True)
+        cdef Py_ssize_t n_groups = rows.size
+        self.counts = <int64_t *>rows.view.data
+        rows = self.hold(sums, False, True)
+        self.sums = <exact_sum *>rows.view.data
+        if rows.buffer.shape[1] == MOMENTS:
+            self.job.by_code = n_groups > 1
+            self.job.n_groups = n_groups if self.job.by_code else N_TURNS
+
     def set_derivatives(self, grad, hess, double denominator, bint stream=False):
         """Arrays of x's shape for the derivatives over the denominator, of any of x's dtypes, or None.
 
@@ -321,33 +329,38 @@ cdef class Call:
         sums_to_one = self.job.single or not g.range.sums_differ
         return *sums, g.range.lowest, g.range.highest, not g.range.not_finite, sums_to_one
 
-    def add_moments(self, int64_t[:, :, ::1] sums, int64_t[::1] counts):
-        """Adds the elements x, which weigh w, to the sums of w x, w, w x^2 and w^2, and their number to the count, of the group
-        that their code says: row `code` of both arrays. Without a target all are of group 0.
-
-        Returns the first row whose code is that of no group, or -1; only then something was added.
-        """
-        cdef gathered g
-        cdef int n_threads
-        self.job.n_groups = TURNS if self.job.target.rows.data == NULL else counts.shape[0]
-        # To merge a group takes as long as to add a hundred elements.
-        n_threads = max(1, <int>min(<Py_ssize_t>self.n_threads, self.job.n_rows // (128 * self.job.n_groups)))
-        try:
-            hire_groups(&self.job, n_threads)
-            run(moments_block, &self.job, n_threads, &g)
-            if g.bad_row == self.job.n_rows:
-                merge_groups(&self.job, n_threads, <exact_sum *>&sums[0, 0, 0], &counts[0])
-        finally:
-            dismiss_groups(&self.job)
-        return self.found(g.bad_row)
+    def values(self):
+        """The elements are the losses."""
+        return self.sums_of(values_block)
 
     cdef tuple sums_of(self, block_loop loop, gathered *all=NULL):
         cdef gathered g
         if all == NULL:
             all = &g
-        run(loop, &self.job, self.n_threads, all)
+        if self.job.n_groups:
+            self.run_with_groups(loop, all)
+        else:
+            run(loop, &self.job, self.n_threads, all)
+            if self.sums != NULL and all.bad_row == self.job.n_rows:
+                exact_merge(&self.sums[0], &all.total.exact)
+                exact_merge(&self.sums[1], &all.total_weight.exact)
+                self.counts[0] += self.job.n_rows
         return (exact_rounded(&all.total.exact), exact_rounded(&all.total_weight.exact), self.found(all.bad_row),
                 self.found(all.bad_probability))
+
+    cdef int run_with_groups(self, block_loop loop, gathered *all) except -1:
+        cdef job *j = &self.job
+        # To merge a group takes as long as to go through a hundred elements.
+        cdef Py_ssize_t worth = j.n_rows * j.n_classes // (128 * j.n_groups)
+        cdef int n_threads = max(1, <int>min(<Py_ssize_t>self.n_threads, worth))
+        try:
+            hire_groups(j, n_threads)
+            run(loop, j, n_threads, all)
+            if all.bad_row == j.n_rows:
+                merge_groups(j, n_threads, self.sums, self.counts)
+        finally:
+            dismiss_groups(j)
+        return 0
 
     cdef Py_ssize_t found(self, Py_ssize_t row):
         return -1 if row == self.job.n_rows else row

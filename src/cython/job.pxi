@@ -60,7 +60,8 @@ cdef struct job:
     weights_of_rows weights
     terms_of_loss terms
     results out
-    Py_ssize_t n_groups               # where codes are those of groups, else 0
+    Py_ssize_t n_groups               # where moments are wanted, else 0
+    bint by_code                      # the codes are those of the groups
     groups groups                     # of each thread, one after the other
     const segment_pool *pool          # of few long rows: shares the segments of each, or NULL
 
@@ -76,7 +77,7 @@ cdef struct gathered:
 
 
 cdef inline Py_ssize_t n_codes(const job *j) noexcept nogil:
-    return j.n_groups if j.n_groups else 2 if j.single else j.n_classes
+    return j.n_groups if j.by_code else 2 if j.single else j.n_classes
 
 
 cdef inline Py_ssize_t computed_size(const job *j) noexcept nogil:

@@ -1,15 +1,19 @@
-# Cython layer: sums of values, of all together or of each group.
+# Cython layer: sums of the values, of their squares and of the weights, of all rows or of each group.
 
 cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
-    cdef double[BLOCK] value, weight
+    # Elements that are losses.
+    cdef double[BLOCK] value
+    cdef rows_of_target t
+    cdef int i
     read_elements(&j.x.rows, first, n, value)
-    read_elements(&j.weights.sample_weight, first, n, weight)
-    KERNELS.sums.finish(value, weight, weight, n, F64, NULL, &g.total, &g.total_weight)
-
-
-# What goes to no group goes, by turns, to these, which are then merged: to add to one and the same takes longer.
-cdef enum:
-    TURNS = 8
+    if j.target.rows.data != NULL:
+        load_target(j, first, n, True, &t, g)
+    else:
+        load_weights(j, first, n, &t)
+    if not t.neutral:
+        for i in range(n):
+            t.ignored[i] = False      # a NaN is one, whatever it weighs
+    finish_rows(j, first, n, value, &t, g)
 
 
 cdef inline groups groups_of_thread(const job *j, int t) noexcept nogil:
@@ -33,22 +37,8 @@ cdef void dismiss_groups(job *j) noexcept:
     j.groups = [NULL, NULL, NULL]
 
 
-cdef void moments_block(const job *j, Py_ssize_t first, int n, gathered *g) noexcept nogil:
-    cdef double[BLOCK] value
-    cdef rows_of_target t
-    cdef int i
-    read_elements(&j.x.rows, first, n, value)
-    if j.target.rows.data != NULL:
-        load_target(j, first, n, True, &t, g)
-    else:
-        load_weights(j, first, n, &t)
-        for i in range(n):
-            t.code[i] = i % TURNS
-    KERNELS.sums.add_moments(value, NULL if t.neutral else t.weight, t.code, n, g.groups)
-
-
 cdef void merge_groups(const job *j, int n_threads, exact_sum *sums, int64_t *counts) noexcept nogil:
-    # Of all threads, what there is.
+    # Those of all threads that have rows.
     cdef groups found
     cdef exact_sum *of_group
     cdef Py_ssize_t c, into
@@ -62,7 +52,7 @@ cdef void merge_groups(const job *j, int n_threads, exact_sum *sums, int64_t *co
             if not j.weights.weighted:
                 exact_add(&found.sums[c].weight, <double>found.counts[c])
                 exact_add(&found.sums[c].weight_square, <double>found.counts[c])
-            into = 0 if j.target.rows.data == NULL else c
+            into = c if j.by_code else 0
             of_group = <exact_sum *>&found.sums[c]
             for s in range(<int>MOMENTS):
                 exact_merge(&sums[into * MOMENTS + s], &of_group[s])

@@ -19,6 +19,13 @@ for _row in range(BLOCK + 1):
 cdef int64_t[BLOCK] FIRST_CLASS
 memset(FIRST_CLASS, 0, sizeof(FIRST_CLASS))
 
+# What belongs to no group goes to one after the other of these, which are then merged: to add to one and the same takes longer.
+cdef enum:
+    N_TURNS = 8
+cdef int64_t[BLOCK] TURNS
+for _row in range(BLOCK):
+    TURNS[_row] = _row % N_TURNS
+
 
 cdef inline int64_t code_of(const job *j, int64_t label) noexcept nogil:
     # Labels that came since the table was made have no code.
@@ -92,7 +99,8 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
 
 cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
                       gathered *g) noexcept nogil:
-    # Row losses in their own precision into the sums and, weighted, into the output. Whether some are NaN.
+    # Row losses in their own precision into the sums and, weighted, into the output; or into moments, and as they are into the
+    # output. Whether some are NaN.
     cdef int i
     cdef char *out = NULL
     cdef const double *weight = NULL
@@ -103,6 +111,11 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
         for i in range(n):
             if t.ignored[i]:
                 loss[i] = 0
+    if j.n_groups:
+        KERNELS.sums.add_moments(loss, weight, &t.code[0] if j.by_code else &TURNS[0], n, g.groups)
+        if out != NULL:
+            memcpy(out, loss, n * sizeof(double))
+        return False
     return KERNELS.sums.finish(loss, weight, t.share, n, j.out.loss_element, out, &g.total, &g.total_weight)
 
 
