@@ -175,7 +175,8 @@ def d2_log_loss_score(
     Notes
     -----
     :math:`1 - L(y, p) / L(y, f)`, with :math:`L` the log-loss and :math:`f` the weighted frequencies of the classes in
-    ``y_true``, clipped by the eps of float64.
+    ``y_true``, clipped by the eps of float64. If only one of the ``labels`` is there, :math:`f` is right in all but its
+    clipping: the score is 0 for perfect predictions, and hugely negative for all others.
 
     References
     ----------
