@@ -79,6 +79,8 @@ def evaluate(
             "The number of classes in labels is different from that in y_prob. Classes found in labels: "
             f"{known.classes}"
         )
+    if known.indicator is None:
+        check_columns(y_proba, known.classes)
     if from_logits:
         call = _call(proba, sample_weight, losses)
         if known.indicator is not None:
@@ -89,6 +91,24 @@ def evaluate(
     if bad_row >= 0:
         raise ValueError(f"y_true[{bad_row}] was written to while log_loss read it")
     return Evaluation(total, weight, losses, known, sample_weight)
+
+
+def check_columns(y_proba: Any, classes: np.ndarray) -> None:
+    """Warn if the columns of a DataFrame are named after the classes, but in another order. scikit-learn says nothing."""
+    if type(y_proba) is np.ndarray or not hasattr(type(y_proba), "columns"):
+        return
+    of_arrow = hasattr(type(y_proba), "column_names")  # whose columns are the values
+    names = list(y_proba.column_names if of_arrow else y_proba.columns)
+    order = classes.tolist()
+    if set(names) != set(order):
+        order = list(map(str, order))
+    if set(names) == set(order) and len(names) == len(order) and names != order:
+        warnings.warn(
+            f"y_proba has the columns {shown(names)}, but they are taken by position: expected the order of the sorted "
+            f"classes, {shown(order)}",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _call(proba: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:

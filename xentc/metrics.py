@@ -65,7 +65,8 @@ def log_loss(
     Warns
     -----
     UserWarning
-        If some row's probabilities do not sum to one, or ``labels`` is not sorted.
+        If some row's probabilities do not sum to one, or ``labels`` is not sorted. Also, where scikit-learn says nothing: if
+        the columns of a DataFrame are named after the classes but stand in another order. They are taken by position.
     FutureWarning
         If ``y_pred`` is used.
 
@@ -169,6 +170,8 @@ def d2_log_loss_score(
 
     Warns
     -----
+    UserWarning, FutureWarning
+        As :func:`log_loss`.
     UndefinedMetricWarning
         For fewer than two samples. It is scikit-learn's where that is installed.
 
