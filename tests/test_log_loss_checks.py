@@ -245,6 +245,66 @@ def test_warnings_point_at_the_caller(function):
     assert seen[0].filename == __file__
 
 
+# ---- Columns of lists.
+
+
+def kinds_of_lists(rows):
+    yield pd.Series(rows)
+    yield pd.Series(rows).to_numpy()
+    yield pd.Series([row if row is None else np.array(row) for row in rows])
+    yield pd.Series(rows, dtype=pd.ArrowDtype(pa.list_(pa.float64())))
+    yield pl.Series(rows)
+    yield pa.array(rows)
+    yield pa.chunked_array([rows[:2], rows[2:]])
+    yield pa.array([[9.0], None, *rows])[2:]
+    if {len(row) for row in rows if row is not None} == {2}:
+        yield pa.array(rows, pa.list_(pa.float64(), 2))
+        yield pa.array([None, [None, 9], *rows], pa.list_(pa.float64(), 2))[2:]
+        yield pl.Series(rows, dtype=pl.Array(pl.Float64, 2))
+
+
+@pytest.mark.parametrize("function", [xentc.log_loss, xentc.log_loss_per_sample, xentc.d2_log_loss_score])
+@pytest.mark.parametrize(
+    ("message", "rows"),
+    [
+        (r"y_proba\[2\] has 1 values, but y_proba\[0\] has 2", [[0.2, 0.8], [0.6, 0.4], [0.5]]),
+        (r"y_proba\[1\] has 3 values, but y_proba\[0\] has 2", [[0.2, 0.8], [0.6, None, 0.4], [0.5]]),
+        (r"y_proba\[1\] is missing", [[0.2, 0.8], None, [0.5, 0.5]]),
+        (r"y_proba\[0\] is missing", [None, [0.6, 0.4], [0.5, 0.5, 0.5]]),
+        (r"y_proba\[1, 0\] is missing", [[0.2, 0.8], [None, 0.4], [0.5, None]]),
+    ],
+)
+def test_lists_that_are_no_matrix(function, message, rows):
+    for lists in kinds_of_lists(rows):
+        with pytest.raises(ValueError, match=message):
+            function(Y, lists)
+
+
+@pytest.mark.parametrize(
+    ("message", "lists"),
+    [
+        (r"y_proba\[1\] is missing \(null\); expected a value in every place", pd.Series([[0.2, 0.8], np.nan, [0.5, 0.5]])),
+        (r"y_proba\[0\] is missing \(null\)", pd.Series([pd.NA, [0.2, 0.8], [0.5, 0.5]])),
+        (r"y_proba\[1, 1\] is missing \(<NA>\)", pd.Series([[0.2, 0.8], [0.5, pd.NA], [0.5, 0.5]])),
+        (r"y_proba\[1\] has 1 values, but y_proba\[0\] has 2", pd.Series([[0.2, 0.8], 0.5, [0.5, 0.5]])),
+        (r"Found array with dim 3", pd.Series([P, P, P])),
+        (r"Found array with dim 3", pl.Series(np.ones((3, 2, 2)))),
+        (r"Found array with 0 feature\(s\)", pa.array([[], [], []], pa.list_(pa.float64()))),
+        (r"Found array with 0 sample\(s\)", pa.array([], pa.list_(pa.float64()))),
+        (r"sequence", pa.array([[[0.2, 0.8]], [[0.6, 0.4]], [[0.5, 0.5]]])),
+        (r"Input contains NaN", pa.array([[0.2, 0.8], [0.5, NAN], [0.5, 0.5]])),
+    ],
+)
+def test_other_lists_that_are_no_probabilities(message, lists):
+    with pytest.raises(ValueError, match=message):
+        xentc.log_loss(Y, lists)
+
+
+def test_lists_of_other_things():
+    with pytest.raises(TypeError, match="y_proba holds objects that are not real numbers, such as <class 'int'>"):
+        xentc.log_loss(Y, pd.Series([[0.2, int]] * 3))
+
+
 # ---- Columns that are the classes, in another order.
 
 OTHER_ORDERS = {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_tensor, raw, shown
+from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_lists, of_tensor, raw, shown
 from xentc._labels import Labels, check_finite, read_labels
 from xentc._validation import as_flag
 
@@ -134,6 +134,7 @@ def _read_probabilities(y_proba: Any) -> np.ndarray:
         )
     if isinstance(y_proba, np.ma.MaskedArray):
         raise ValueError("y_proba is a masked array; expected plain probabilities: drop the masked rows first")
+    y_proba = of_lists(y_proba, "y_proba")
     if hasattr(y_proba, "dtypes") and hasattr(y_proba, "isna"):
         a = _from_pandas(y_proba)
     else:

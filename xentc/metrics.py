@@ -35,7 +35,8 @@ def log_loss(
     y_proba : array_like of float, shape (n_samples, n_classes) or (n_samples,)
         Predicted probabilities as returned by ``predict_proba``; columns in the sorted order of the classes. One
         dimension, or a single column, is the probability of the second of two classes. Clipped to ``[eps, 1 - eps]`` with
-        the eps of its dtype. With ``from_logits`` the values of ``decision_function``.
+        the eps of its dtype. With ``from_logits`` the values of ``decision_function``. Also a DataFrame, or a column of
+        lists: a pyarrow, polars or pandas one, where each row is a list of all its probabilities.
     normalize : bool
         Return the mean over samples; False: the sum.
     sample_weight : array_like of shape (n_samples,), optional
