@@ -1,5 +1,6 @@
 """log_loss, and d2_log_loss_score of the same calls: beside scikit-learn, of all kinds of labels and of probabilities."""
 
+import decimal
 import math
 import warnings
 
@@ -8,6 +9,7 @@ import mpmath as mp
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import sklearn.metrics
 from depth import slow_but
@@ -136,6 +138,58 @@ def test_probabilities_of_other_kinds():
     assert log_loss([1, 0, 0], np.array([1, 0, 0])) == pytest.approx(2.0**-52, rel=1e-9)
     read_only = np.frombuffer(p.tobytes()).reshape(p.shape)
     assert log_loss(y, read_only) == want
+
+
+ROWS = np.random.default_rng(3).dirichlet(np.ones(3), 9)
+
+
+def arrow(p, kind, *size):
+    return pa.array(p.tolist(), kind(pa.from_numpy_dtype(p.dtype), *size))
+
+
+LISTS = {
+    "pyarrow list": lambda p: arrow(p, pa.list_),
+    "pyarrow large list": lambda p: arrow(p, pa.large_list),
+    "pyarrow fixed": lambda p: arrow(p, pa.list_, 3),
+    "pyarrow chunks": lambda p: pa.chunked_array([arrow(part, pa.list_, 3) for part in (p[:2], p[2:2], p[2:])]),
+    "polars List": lambda p: pl.Series(p).arr.to_list(),
+    "polars Array": pl.Series,
+    "polars chunks": lambda p: pl.concat([pl.Series(p[:4]), pl.Series(p[4:])], rechunk=False),
+    "pandas pyarrow": lambda p: pd.Series(pd.arrays.ArrowExtensionArray(arrow(p, pa.list_))),
+    "pandas fixed": lambda p: pd.Series(pd.arrays.ArrowExtensionArray(arrow(p, pa.list_, 3)), index=range(9, 0, -1)),
+    "pandas arrays": lambda p: pd.Series(list(p)),
+    "objects": lambda p: pd.Series(list(p)).to_numpy(),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_column_of_lists_is_a_matrix(kind, dtype):
+    p, y = ROWS.astype(dtype), [0, 1, 2] * 3
+    column = LISTS[kind](p)
+    assert len(column) == 9
+    for rows in (slice(None), slice(3, 9), slice(2, 8), slice(0, 1)):
+        lists = column.iloc[rows] if isinstance(column, pd.Series) else column[rows]
+        for function in (log_loss, log_loss_per_sample) + (d2_log_loss_score,) * (rows != slice(0, 1)):
+            np.testing.assert_array_equal(
+                function(y[rows], lists, labels=[0, 1, 2]), function(y[rows], p[rows], labels=[0, 1, 2])
+            )
+            function(y[rows], lists, labels=[0, 1, 2], from_logits=True)
+
+
+def test_lists_of_all_kinds_of_numbers():
+    p = np.array([[0.25, 0.75], [0.5, 0.5], [0.875, 0.125]])
+    want = log_loss([1, 0, 0], p)
+    for lists in (p.tolist(), list(map(tuple, p)), [p[0], p[1].tolist(), p[2].astype("f4")], p.astype(str).tolist()):
+        assert log_loss([1, 0, 0], pd.Series(lists)) == want
+    assert log_loss([1, 0, 0], pd.Series([[decimal.Decimal(value) for value in row] for row in p])) == want
+    assert log_loss([1, 0], pa.array([[0, 1], [1, 0]])) == log_loss([1, 0], [[0, 1], [1, 0]])
+    assert log_loss([1, 0], pa.array([[0.25], [0.5]])) == log_loss([1, 0], [0.25, 0.5])
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "Float64", "double[pyarrow]", object])
+def test_a_series_of_numbers_is_a_vector(dtype):
+    assert log_loss([1, 0], pd.Series([0.25, 0.5], dtype=dtype)) == log_loss([1, 0], [0.25, 0.5])
 
 
 def test_memory_map(tmp_path):

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse
 import sklearn.metrics
@@ -242,6 +243,131 @@ def test_warnings_point_at_the_caller(function):
     with pytest.warns(FutureWarning) as seen:
         function(Y, y_pred=P)
     assert seen[0].filename == __file__
+
+
+# ---- Columns of lists.
+
+
+def kinds_of_lists(rows):
+    yield pd.Series(rows)
+    yield pd.Series(rows).to_numpy()
+    yield pd.Series([row if row is None else np.array(row) for row in rows])
+    yield pd.Series(rows, dtype=pd.ArrowDtype(pa.list_(pa.float64())))
+    yield pl.Series(rows)
+    yield pa.array(rows)
+    yield pa.chunked_array([rows[:2], rows[2:]])
+    yield pa.array([[9.0], None, *rows])[2:]
+    if {len(row) for row in rows if row is not None} == {2}:
+        yield pa.array(rows, pa.list_(pa.float64(), 2))
+        yield pa.array([None, [None, 9], *rows], pa.list_(pa.float64(), 2))[2:]
+        yield pl.Series(rows, dtype=pl.Array(pl.Float64, 2))
+
+
+@pytest.mark.parametrize("function", [xentc.log_loss, xentc.log_loss_per_sample, xentc.d2_log_loss_score])
+@pytest.mark.parametrize(
+    ("message", "rows"),
+    [
+        (r"y_proba\[2\] has 1 values, but y_proba\[0\] has 2", [[0.2, 0.8], [0.6, 0.4], [0.5]]),
+        (r"y_proba\[1\] has 3 values, but y_proba\[0\] has 2", [[0.2, 0.8], [0.6, None, 0.4], [0.5]]),
+        (r"y_proba\[1\] is missing", [[0.2, 0.8], None, [0.5, 0.5]]),
+        (r"y_proba\[0\] is missing", [None, [0.6, 0.4], [0.5, 0.5, 0.5]]),
+        (r"y_proba\[1, 0\] is missing", [[0.2, 0.8], [None, 0.4], [0.5, None]]),
+    ],
+)
+def test_lists_that_are_no_matrix(function, message, rows):
+    for lists in kinds_of_lists(rows):
+        with pytest.raises(ValueError, match=message):
+            function(Y, lists)
+
+
+@pytest.mark.parametrize(
+    ("message", "lists"),
+    [
+        (r"y_proba\[1\] is missing \(null\); expected a value in every place", pd.Series([[0.2, 0.8], np.nan, [0.5, 0.5]])),
+        (r"y_proba\[0\] is missing \(null\)", pd.Series([pd.NA, [0.2, 0.8], [0.5, 0.5]])),
+        (r"y_proba\[1, 1\] is missing \(<NA>\)", pd.Series([[0.2, 0.8], [0.5, pd.NA], [0.5, 0.5]])),
+        (r"y_proba\[1\] has 1 values, but y_proba\[0\] has 2", pd.Series([[0.2, 0.8], 0.5, [0.5, 0.5]])),
+        (r"Found array with dim 3", pd.Series([P, P, P])),
+        (r"Found array with dim 3", pl.Series(np.ones((3, 2, 2)))),
+        (r"Found array with 0 feature\(s\)", pa.array([[], [], []], pa.list_(pa.float64()))),
+        (r"Found array with 0 sample\(s\)", pa.array([], pa.list_(pa.float64()))),
+        (r"sequence", pa.array([[[0.2, 0.8]], [[0.6, 0.4]], [[0.5, 0.5]]])),
+        (r"Input contains NaN", pa.array([[0.2, 0.8], [0.5, NAN], [0.5, 0.5]])),
+    ],
+)
+def test_other_lists_that_are_no_probabilities(message, lists):
+    with pytest.raises(ValueError, match=message):
+        xentc.log_loss(Y, lists)
+
+
+def test_lists_of_other_things():
+    with pytest.raises(TypeError, match="y_proba holds objects that are not real numbers, such as <class 'int'>"):
+        xentc.log_loss(Y, pd.Series([[0.2, int]] * 3))
+
+
+# ---- Columns that are the classes, in another order.
+
+OTHER_ORDERS = {
+    "strings": (["ham", "spam", "spam"], ["spam", "ham"], "['ham', 'spam']"),
+    "integers": (Y, [1, 0], "[0, 1]"),
+    "integers as strings": (Y, ["1", "0"], "['0', '1']"),
+    "integers that strings sort otherwise": ([2, 10, 10], ["10", "2"], "['2', '10']"),
+    "booleans": ([False, True, True], ["True", "False"], "['False', 'True']"),
+    "floats": ([0.0, 1.0, 1.0], [1, 0], "[0.0, 1.0]"),
+    "classes of labels": (["b", "b", "b"], ["b", "a"], "['a', 'b']"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_ORDERS)
+def test_columns_in_another_order(case):
+    y, columns, expected = OTHER_ORDERS[case]
+    options = {"labels": ["a", "b"]} if case == "classes of labels" else {}
+    frames = [pd.DataFrame(P, columns=columns), pd.DataFrame(P, columns=pd.Index(columns, dtype=object)).astype("f4")]
+    if isinstance(columns[0], str):
+        frames += [pl.DataFrame(P, schema=columns), pa.table(P.T.tolist(), columns)]
+    for function in (xentc.log_loss, xentc.log_loss_per_sample, xentc.d2_log_loss_score):
+        for frame in frames:
+            with pytest.warns(UserWarning, match="taken by position") as seen:
+                got = function(y, frame, **options)
+            assert [str(w.message) for w in seen] == [
+                f"y_proba has the columns {columns}, but they are taken by position: expected the order of the sorted "
+                f"classes, {expected}"
+            ]
+            assert seen[0].filename == __file__
+            np.testing.assert_array_equal(got, function(y, np.asarray(frame), **options), "by position")
+        with pytest.warns(UserWarning, match="order of the sorted classes"):
+            function(y, frames[0], from_logits=True, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            function(y, frames[0][frames[0].columns[::-1]], **options)  # by its names, in order
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [["ham", "spam"], ["no", "yes"], ["spam", "eggs"], ["spam", "spam"], [1, 0], [("spam", 1), ("ham", 1)], ["ham", pd.NA]],
+)
+def test_columns_of_other_names_are_not_spoken_of(columns):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xentc.log_loss(["ham", "spam", "spam"], pd.DataFrame(P, columns=columns))
+
+
+def test_columns_of_an_indicator_have_no_classes_to_be_compared_with():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xentc.log_loss(pd.DataFrame([[0, 1], [1, 0], [1, 0]], columns=[1, 0]), pd.DataFrame(P, columns=[1, 0]))
+
+
+def test_other_warnings_come_before_that_of_the_columns():
+    _, told = outcome(xentc.log_loss, (Y, pd.DataFrame(P * 0.9, columns=[1, 0])), {"labels": [1, 0]})
+    assert [text[:14] for _, text in told] == ["Labels passed ", "The y_prob val", "y_proba has th"]
+
+
+def test_many_columns_do_not_fill_the_screen():
+    p = pd.DataFrame(np.full((1000, 1000), 1e-3), columns=range(999, -1, -1))
+    with pytest.warns(UserWarning, match="columns") as seen:
+        xentc.log_loss(range(1000), p)
+    assert len(str(seen[0].message)) < 400
 
 
 def test_bfloat16_weights_of_log_loss():

@@ -62,6 +62,33 @@ def test_set_num_threads():
         xentc.set_num_threads(None)
 
 
+def test_set_num_threads_in_a_with_block(monkeypatch):
+    monkeypatch.setattr(_config, "_limit", 8)
+    with xentc.set_num_threads(2) as nothing:
+        assert nothing is None
+        assert _config._limit == 2
+        with xentc.set_num_threads(None):
+            assert _config._limit is None
+            with pytest.raises(ValueError, match="n must be at least 1"), xentc.set_num_threads(0):
+                pass
+            assert _config._limit is None
+        assert _config._limit == 2
+    assert _config._limit == 8
+    with pytest.raises(ZeroDivisionError), xentc.set_num_threads(1):
+        raise ZeroDivisionError
+    assert _config._limit == 8
+
+    one = xentc.set_num_threads(1)
+    assert _config._limit == 1, "at once"
+    assert repr(one) == "set_num_threads(1)"
+    for _ in range(2):
+        xentc.set_num_threads(3)
+        with one:
+            assert _config._limit == 1
+            xentc.set_num_threads(4)
+        assert _config._limit == 8, "what was there before the call"
+
+
 QUOTA = "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"
 PERIOD = "/sys/fs/cgroup/cpu/cpu.cfs_period_us"
 

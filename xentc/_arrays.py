@@ -92,7 +92,58 @@ def as_array(x: Any, name: str) -> np.ndarray:
 
 def check_no_nulls(x: Any, name: str) -> None:
     """That a pandas, polars or Arrow container has a value in every place. NumPy would take their nulls for NaN."""
-    missing = _nulls(x)
+    _check_none(_nulls(x), name)
+
+
+def of_lists(x: Any, name: str) -> Any:
+    """A column of lists, in Arrow, polars, pandas or an array of objects, as a matrix of as many rows; all else as it is."""
+    if type(x) is np.ndarray and x.dtype.kind != "O":
+        return x
+    column = x
+    if type(x).__module__.startswith("pandas") and getattr(x, "ndim", 0) == 1 and x.dtype.kind == "O":
+        column = getattr(x, "array", x).__arrow_array__() if hasattr(x.dtype, "pyarrow_dtype") else x.to_numpy()
+    library = type(column).__module__.partition(".")[0]
+    values = None
+    if library == "pyarrow" and hasattr(getattr(column, "type", None), "value_field"):
+        from pyarrow import compute
+
+        missing, lengths, values = column.is_null(), compute.list_value_length(column), compute.list_flatten(column)
+    elif library == "polars" and hasattr(getattr(column, "dtype", None), "inner"):
+        lists = column.arr.to_list() if column.dtype.base_type().__name__ == "Array" else column
+        missing, lengths, values = column.is_null(), lists.list.len(), column.explode()
+    elif isinstance(column, np.ndarray) and column.ndim == 1 and _holds_lists(column):
+        missing = [_is_missing(row) for row in column]
+        lengths = [len(row) if hasattr(row, "__len__") else 1 for row in column]
+    else:
+        return x
+    if len(column) == 0:
+        return np.empty(0)
+    _check_none(np.asarray(missing), name)
+    lengths = np.asarray(lengths)
+    ragged = lengths != lengths[0]
+    if ragged.any():
+        i = int(np.argmax(ragged))
+        raise ValueError(f"{name}[{i}] has {lengths[i]} values, but {name}[0] has {lengths[0]}")
+    if values is None:
+        matrix = np.asarray(column.tolist())
+        return to_float64(matrix, name) if matrix.dtype.kind == "O" else matrix
+    missing = _nulls(values)
+    _check_none(None if missing is None else missing.reshape(len(column), -1), name)
+    flat = np.asarray(values)
+    return flat.reshape(len(column), lengths[0], *flat.shape[1:])
+
+
+def _holds_lists(objects: np.ndarray) -> bool:
+    first: Any = next((value for value in objects if not _is_missing(value)), None)
+    return np.ndim(first) > 0
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether an object stands for a missing one, of pandas a NaN too."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
+
+
+def _check_none(missing: np.ndarray | None, name: str) -> None:
     if missing is not None and missing.any():
         where = place(np.unravel_index(int(np.argmax(missing)), missing.shape))
         raise ValueError(f"{name}{where} is missing (null); expected a value in every place")
@@ -141,7 +192,7 @@ def to_float64(a: np.ndarray, name: str) -> np.ndarray:
             where = place(np.unravel_index(i, a.shape))
             if isinstance(error, OverflowError):
                 raise ValueError(f"{name}{where} is {shown(value)}, which float64 does not hold") from None
-            if value is None or type(value).__name__ in ("NAType", "NaTType"):
+            if _is_missing(value):
                 raise ValueError(f"{name}{where} is missing ({value}); expected a value in every place") from None
             raise TypeError(f"{name} holds objects that are not real numbers, such as {shown(value)}") from None
     return result

@@ -7,6 +7,7 @@ import math
 import operator
 import os
 import sys
+from contextlib import AbstractContextManager
 from typing import Any, Literal, overload
 
 from xentc import _core
@@ -22,13 +23,18 @@ _MOST_A_CPU = 8
 _limit: int | None = None
 
 
-def set_num_threads(n: int | None) -> None:
-    """Limit the threads of every later call.
+def set_num_threads(n: int | None) -> AbstractContextManager[None]:
+    """Limit the threads of every later call, or of those in a ``with`` block.
 
     Parameters
     ----------
     n : int or None
         At most so many threads, unless a call says ``n_threads``. None takes the limit away.
+
+    Returns
+    -------
+    context manager
+        The limit holds from now on. At the end of a ``with`` block the one from before this call is put back.
 
     Raises
     ------
@@ -37,6 +43,8 @@ def set_num_threads(n: int | None) -> None:
 
     Notes
     -----
+    The limit is the process's: a ``with`` block in one Python thread limits the calls of all.
+
     A call starts no more threads than the CPUs that the process may use, or, where it says ``n_threads``, eight for each. A
     process that is at its limit of threads (``ulimit -u``, ``pids.max`` of a cgroup) should use 1, which starts none:
     OpenMP's runtime ends a process for which it cannot start a thread.
@@ -44,13 +52,31 @@ def set_num_threads(n: int | None) -> None:
     Examples
     --------
     >>> import xentc
-    >>> xentc.set_num_threads(1)
-    >>> xentc.get_num_threads()
+    >>> with xentc.set_num_threads(1):
+    ...     xentc.get_num_threads()
     1
     >>> xentc.set_num_threads(None)
+    set_num_threads(None)
     """
-    global _limit
-    _limit = None if n is None else _checked(n, "n")
+    limit = _Limit(None if n is None else _checked(n, "n"), _limit)
+    limit.__enter__()
+    return limit
+
+
+class _Limit(AbstractContextManager[None]):
+    def __init__(self, now: int | None, before: int | None) -> None:
+        self._now, self._before = now, before
+
+    def __enter__(self) -> None:
+        global _limit
+        _limit = self._now
+
+    def __exit__(self, *error: object) -> None:
+        global _limit
+        _limit = self._before
+
+    def __repr__(self) -> str:
+        return f"set_num_threads({self._now})"
 
 
 def get_num_threads() -> int:

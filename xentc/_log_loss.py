@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_tensor, raw, shown
+from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_lists, of_tensor, raw, shown
 from xentc._exact import Moments
 from xentc._labels import GivenClasses, Labels, among_given, check_finite, read_labels
 from xentc._validation import as_flag
@@ -50,13 +50,15 @@ class Predictions:
     """Predicted probabilities, or logits, and what the passes over them have shown so far."""
 
     __slots__ = (
-        "array", "bad_row", "eps", "finite", "from_logits", "high", "low", "n_columns", "n_threads", "name", "source",
-        "sums_to_one",
+        "argument", "array", "bad_row", "eps", "finite", "from_logits", "high", "low", "n_columns", "n_threads", "name",
+        "source", "sums_to_one",
     )
 
-    def __init__(self, y_proba: Any, from_logits: bool, n_threads: int | None, name: str = "y_prob") -> None:
-        self.source, self.name, self.from_logits, self.n_threads = y_proba, name, from_logits, n_threads
-        self.array = _read_probabilities(y_proba)
+    def __init__(self, y_proba: Any, from_logits: bool, n_threads: int | None, argument: str = "y_proba") -> None:
+        self.source, self.from_logits, self.n_threads = y_proba, from_logits, n_threads
+        # scikit-learn's texts say y_prob.
+        self.argument, self.name = argument, "y_prob" if argument == "y_proba" else argument
+        self.array = _read_probabilities(y_proba, argument)
         self.n_columns = max(self.array.shape[1], 2)
         self.eps = eps_of(self.array.dtype)
         self.low, self.high, self.finite, self.sums_to_one, self.bad_row = math.inf, -math.inf, True, True, -1
@@ -204,6 +206,8 @@ class LabelledRows:
                 f"{self.known.classes}"
             )
         for predictions in self.predictions:
+            if self.known.indicator is None:
+                check_columns(predictions.source, self.known.classes, predictions.argument)
             if predictions.bad_row >= 0:
                 raise ValueError(f"y_true[{predictions.bad_row}] was written to while log_loss read it")
 
@@ -216,12 +220,28 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def check_columns(y_proba: Any, classes: np.ndarray, name: str) -> None:
+    """Warn if the columns of a DataFrame are named after the classes, but in another order. scikit-learn says nothing."""
+    if type(y_proba) is np.ndarray or not hasattr(type(y_proba), "columns"):
+        return
+    of_arrow = hasattr(type(y_proba), "column_names")  # whose columns are the values
+    names = list(y_proba.column_names if of_arrow else y_proba.columns)
+    order = classes.tolist()
+    if set(names) != set(order):
+        order = list(map(str, order))
+    if set(names) == set(order) and len(names) == len(order) and names != order:
+        warn(
+            f"{name} has the columns {shown(names)}, but they are taken by position: expected the order of the sorted classes, "
+            f"{shown(order)}"
+        )
+
+
 def eps_of(dtype: np.dtype) -> float:
     """The distance from 1 to the next larger value: probabilities are clipped by that of their own dtype."""
     return 2.0**-7 if is_bfloat16(dtype) else {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-10}[dtype.itemsize]
 
 
-def _read_probabilities(y_proba: Any) -> np.ndarray:
+def _read_probabilities(y_proba: Any, name: str) -> np.ndarray:
     """y_proba as floats of two dimensions, in their own dtype where that is float64 or narrower."""
     if isinstance(y_proba, np.matrix):
         raise TypeError(
@@ -229,11 +249,12 @@ def _read_probabilities(y_proba: Any) -> np.ndarray:
             "https://numpy.org/doc/stable/reference/generated/numpy.matrix.html"
         )
     if isinstance(y_proba, np.ma.MaskedArray):
-        raise ValueError("y_proba is a masked array; expected plain probabilities: drop the masked rows first")
+        raise ValueError(f"{name} is a masked array; expected plain probabilities: drop the masked rows first")
+    y_proba = of_lists(y_proba, name)
     if hasattr(y_proba, "dtypes") and hasattr(y_proba, "isna"):
         a = _from_pandas(y_proba)
     else:
-        a = np.asarray(of_tensor(y_proba, "y_proba"))
+        a = np.asarray(of_tensor(y_proba, name))
     if a.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{a}\n")
     if not is_float(a.dtype):

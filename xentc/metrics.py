@@ -37,7 +37,8 @@ def log_loss(
     y_proba : array_like of float, shape (n_samples, n_classes) or (n_samples,)
         Predicted probabilities as returned by ``predict_proba``; columns in the sorted order of the classes. One
         dimension, or a single column, is the probability of the second of two classes. Clipped to ``[eps, 1 - eps]`` with
-        the eps of its dtype. With ``from_logits`` the values of ``decision_function``.
+        the eps of its dtype. With ``from_logits`` the values of ``decision_function``. Also a DataFrame, or a column of
+        lists: a pyarrow, polars or pandas one, where each row is a list of all its probabilities.
     normalize : bool
         Return the mean over samples; False: the sum.
     sample_weight : array_like of shape (n_samples,), optional
@@ -69,7 +70,8 @@ def log_loss(
     Warns
     -----
     UserWarning
-        If some row's probabilities do not sum to one, or ``labels`` is not sorted.
+        If some row's probabilities do not sum to one, or ``labels`` is not sorted. Also, where scikit-learn says nothing: if
+        the columns of a DataFrame are named after the classes but stand in another order. They are taken by position.
     FutureWarning
         If ``y_pred`` is used.
 
@@ -179,13 +181,16 @@ def d2_log_loss_score(
 
     Warns
     -----
+    UserWarning, FutureWarning
+        As :func:`log_loss`.
     UndefinedMetricWarning
         For fewer than two samples. It is scikit-learn's where that is installed.
 
     Notes
     -----
     :math:`1 - L(y, p) / L(y, f)`, with :math:`L` the log-loss and :math:`f` the weighted frequencies of the classes in
-    ``y_true``, clipped by the eps of float64.
+    ``y_true``, clipped by the eps of float64. If only one of the ``labels`` is there, :math:`f` is right in all but its
+    clipping: the score is 0 for perfect predictions, and hugely negative for all others.
 
     References
     ----------
