@@ -231,8 +231,8 @@ def check_columns(y_proba: Any, classes: np.ndarray, name: str) -> None:
         order = list(map(str, order))
     if set(names) == set(order) and len(names) == len(order) and names != order:
         warn(
-            f"{name} has the columns {shown(names)}, but they are taken by position: expected the order of the sorted classes, "
-            f"{shown(order)}"
+            f"{name} has the columns {shown(names)}, but they are taken by position: expected the order of the sorted "
+            f"classes, {shown(order)}"
         )
 
 
