@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._arrays import check_no_nulls, native, of_tensor
+from xentc._arrays import check_no_nulls, native, of_tensor, shown
 
 # Integers in a range of up to so many values, or a quarter of the count of labels, are looked up in a table of the range. It
 # has 4 bytes a value: one a label at most.
@@ -135,13 +135,15 @@ def read_groups(groups: Any, n_rows: int) -> Labels:
     if a.ndim != 1 or (category.target if category else a).shape != (n_rows,):
         shape = category.target.shape if category else a.shape
         raise ValueError(f"groups has shape {shape}; expected one label a row, ({n_rows},)")
+    if _mixes(groups, a):
+        raise TypeError(f"groups are strings and others: {shown(list(groups))}; expected labels that can be sorted")
     try:
         found = _factorize(a, category)
         missing = bool((found.classes[-1:] != found.classes[-1:]).any())   # NaN sorts last
     except TypeError as error:
         missing = any(value is None or value != value for value in a)
         if not missing:
-            raise TypeError(f"groups cannot be sorted: {error}") from None
+            raise TypeError(f"groups are {shown(a.tolist())}; expected labels that can be sorted: {error}") from None
     if missing:
         row = next(i for i, value in enumerate(a.tolist()) if value is None or value != value)
         raise ValueError(f"groups[{row}] is missing ({a[row]}); expected a label for every row")
@@ -293,9 +295,14 @@ def check_finite(a: np.ndarray, name: str = "") -> None:
 def _one_dimensional(y: Any, a: np.ndarray, kind: str) -> np.ndarray:
     if kind != "classes":
         raise ValueError(f"Unknown label type: {(y,)!r}")
-    if a.dtype.kind == "U" and not hasattr(y, "__array__") and len({issubclass(t, str) for t in set(map(type, y))}) > 1:
+    if _mixes(y, a):
         raise ValueError(f"Mix of label input types (string and number); Got {np.unique(a)}.")
     return a.reshape(-1)
+
+
+def _mixes(y: Any, a: np.ndarray) -> bool:
+    """Whether a sequence of strings and others has become an array of strings."""
+    return a.dtype.kind == "U" and not hasattr(y, "__array__") and len({issubclass(t, str) for t in set(map(type, y))}) > 1
 
 
 def _factorize(a: np.ndarray, category: Labels | None = None, guess: int = 0) -> Labels:
