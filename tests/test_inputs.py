@@ -197,6 +197,12 @@ def test_nan_is_not_missing(frame):
     assert np.isnan(cross_entropy(frame, [0, 1], reduction="none")).tolist() == [False, True]
 
 
+def test_missing_rows_are_named():
+    rows = pl.Series([[0.5, 0.5], None, [0.3, 0.7]], dtype=pl.Array(pl.Float64, 2))
+    with pytest.raises(ValueError, match=r"logits\[1\] is missing \(null\)"):
+        cross_entropy(rows, [0, 1, 0])
+
+
 def test_codes_with_nan():
     with pytest.raises(ValueError, match=r"target\[2\] is nan; expected an integer code in every place"):
         cross_entropy(X, [0.0, 1.0, np.nan])

@@ -72,3 +72,12 @@ def test_special_accuracy(dtype, rng):
     assert ulps(special.log_softmax(x, axis=1), (wide - m) - np.log1p(r)).max() <= 2
     size = np.maximum(np.abs(m), np.log1p(r)).astype(dtype)
     assert (np.abs(special.logsumexp(x, axis=1).astype(np.longdouble) - lse[:, 0]) <= 2 * np.spacing(size[:, 0])).all()
+
+
+@pytest.mark.parametrize("axis", [1, None, (0, 1)])
+def test_results_too_large_for_a_narrow_output(axis):
+    """They are infinite, and nothing is said of it, over one axis and over several."""
+    x = np.array([[0, 2**63, 2**63]], np.uint64)
+    out = np.empty((1, 3), np.float16)
+    special.log_softmax(x, axis=axis, out=out)
+    np.testing.assert_array_equal(out, np.array([[-np.inf, -np.log(2), -np.log(2)]], np.float16))

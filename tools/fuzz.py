@@ -463,7 +463,7 @@ def bits(value):
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.tobytes()
     if scipy.sparse.issparse(value):
-        parts = [getattr(value, name, 0) for name in ("data", "indices", "indptr", "row", "col")]
+        parts = [getattr(value, name, 0) for name in ("data", "indices", "indptr", "coords")]
         return [np.asarray(part).tobytes() for part in parts if np.asarray(part).dtype != object]
     return None
 

@@ -265,6 +265,8 @@ def _nulls(x: Any) -> np.ndarray | None:
     if library == "polars":
         if hasattr(x, "get_columns"):
             return _beside([_nulls(column) for column in x.get_columns()], len(x))
+        if x.dtype.is_nested() and x.null_count():
+            return x.is_null().to_numpy()
         flat = x.explode() if x.dtype.is_nested() else x
         return flat.is_null().to_numpy().reshape(len(x), -1 if len(x) else 0).squeeze() if flat.null_count() else None
     if library == "pyarrow":

@@ -205,7 +205,7 @@ def _softmax(x: Any, axis: Any, out: Any, n_threads: int | None, *, logs: bool) 
         call.set_derivatives(target, None, 1.0, stream=result is out and len(axes) == 1)
         call.softmax(logs=logs)
     if len(axes) != 1:
-        result[...] = target.reshape([shape[d] for d in order]).transpose(np.argsort(order))
+        _arrays.copy_into(result, target.reshape([shape[d] for d in order]).transpose(np.argsort(order)))
     if out is not None and result is not out:
         _arrays.copy_into(out, result)
         result = out
