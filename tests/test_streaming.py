@@ -91,7 +91,8 @@ def test_from_logits(k):
         assert metric.result() == log_loss(y, form, sample_weight=w, from_logits=True)
         losses = log_loss_per_sample(y, form, from_logits=True)
         for i, label in enumerate(labels):
-            assert metric.by_class()["log_loss"][i] == pytest.approx(np.average(losses[y == label], weights=w[y == label]), rel=1e-12)
+            want = np.average(losses[y == label], weights=w[y == label])
+            assert metric.by_class()["log_loss"][i] == pytest.approx(want, rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,7 +150,7 @@ def test_intervals_are_those_of_student():
         stats.t.ppf(0.975, n - 1) * np.sqrt(np.cov(losses, aweights=w) * (w**2).sum()) / w.sum(), rel=1e-12
     )
     for level in (0, 1, 1.5, -0.1, math.nan):
-        with pytest.raises(ValueError, match="level is|level must be"):
+        with pytest.raises(ValueError, match=r"level (is|must be) "):
             metric.confidence_interval(level)
     assert np.isnan(LogLoss(labels).update(y[:1], p[:1]).confidence_interval()).all()
 
@@ -236,7 +237,7 @@ def test_sums_by_class_only_where_they_are_asked_for():
 
 
 def test_pieces_without_rows_or_weight():
-    labels, y, p, w, groups = data(50, 3)
+    labels, y, p, w, _ = data(50, 3)
     metric = LogLoss(labels).update([], np.empty((0, 3))).update([], [])
     assert (metric.count, metric.weight_sum) == (0, 0.0)
     assert math.isnan(metric.result())
@@ -317,8 +318,8 @@ BAD = [
     (([0, 1], [0.1, 0.2]), {"groups": [["a"], ["b"]]}, ValueError, r"groups has shape \(2, 1\)"),
     (([0, 1], [0.1, 0.2]), {"groups": ["a", None]}, ValueError, r"groups\[1\] is missing \(None\); expected a label"),
     (([0, 1], [0.1, 0.2]), {"groups": [math.nan, 1.0]}, ValueError, r"groups\[0\] is missing \(nan\)"),
-    (([0, 1], [0.1, 0.2]), {"groups": ["a", 1j]}, TypeError, "groups are strings and others: .*; expected labels that can be sorted"),
-    (([0, 1], [0.1, 0.2]), {"groups": np.array(["a", 3], object)}, TypeError, "groups are .*; expected labels that can be sorted"),
+    (([0, 1], [0.1, 0.2]), {"groups": ["a", 1j]}, TypeError, "groups are strings and others: .*; expected labels that can"),
+    (([0, 1], [0.1, 0.2]), {"groups": np.array(["a", 3], object)}, TypeError, "groups are .*; expected labels that can"),
     (([0, 1], [0.1, 0.2]), {"n_threads": 0}, ValueError, "n_threads must be at least 1"),
     (([0, 1], []), {}, ValueError, "0 sample"),
 ]
