@@ -1,15 +1,18 @@
 /* The pieces of the C layer as functions of a shared library, of one instruction set: see units.py. */
 
 #include <stdlib.h>
+
 #include "memory/memory.h"
 #include "memory/rows.h"
 #include "memory/segments.h"
 #include "simd/names.h"
 #include "sums/lanes.h"
+#include "sums/moments.h"
 #include "sums/sums.h"
 
 extern const struct memory_kernels PER_SET(memory);
 extern const struct sums_kernels PER_SET(sums);
+extern const struct moments_kernels PER_SET(moments);
 
 /* ---- Elements. */
 
@@ -234,8 +237,8 @@ void add_moments(const double *value, const double *weight, const int64_t *code,
 {
     struct groups groups = {sums, calloc((size_t)n_groups, 16 * sizeof(double)), counts};
     for (ptrdiff_t i = 0; i < n; i += BLOCK)
-        PER_SET(sums).add_moments(value + i, weight ? weight + i : NULL, code + i, n - i < BLOCK ? (int)(n - i) : BLOCK, groups);
+        PER_SET(moments).add(value + i, weight ? weight + i : NULL, code + i, n - i < BLOCK ? (int)(n - i) : BLOCK, groups);
     for (ptrdiff_t g = 0; g < n_groups; g++)
-        PER_SET(sums).flush_group(groups, g);
+        PER_SET(moments).flush(groups, g);
     free(groups.bins);
 }

@@ -19,7 +19,8 @@ class Units:
     """Arguments of the functions are arrays, integers or values of ctypes."""
 
     def __init__(self, name, folder):
-        files = [SOURCES.parent / "tests" / "units.c", SOURCES / "memory" / "memory.c", SOURCES / "sums" / "finish.c"]
+        files = [SOURCES.parent / "tests" / "units.c"]
+        files += (SOURCES / name for name in ("memory/memory.c", "sums/finish.c", "sums/moments.c"))
         self.compiled = ctypes.CDLL(str(build(folder / "units.so", name, "-O1", "-shared", "-fPIC", *files)))
         for function in ("add_all", "merged"):
             getattr(self.compiled, function).restype = ctypes.c_double

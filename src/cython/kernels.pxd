@@ -20,7 +20,7 @@ cdef extern from "sums/exact_sum.h" nogil:
         exact_sum exact
     void exact_flush(running_sum *sum)
 
-cdef extern from "sums/sums.h" nogil:
+cdef extern from "sums/moments.h" nogil:
     enum:
         MOMENTS
     struct moments:
@@ -150,8 +150,9 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct sums_kernels:
         int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
                       running_sum *) noexcept nogil
-        void (*add_moments)(const double *, const double *, const int64_t *, int, groups) noexcept nogil
-        void (*flush_group)(groups, int64_t) noexcept nogil
+    struct moments_kernels:
+        void (*add)(const double *, const double *, const int64_t *, int, groups) noexcept nogil
+        void (*flush)(groups, int64_t) noexcept nogil
     struct pair_kernels:
         void (*rows)(source, int, int, ptrdiff_t, pairs *) noexcept nogil
         void (*logit)(const double *, int, pairs *) noexcept nogil
@@ -186,6 +187,7 @@ cdef extern from "dispatch/kernels.h" nogil:
         const char *name
         const memory_kernels *memory
         const sums_kernels *sums
+        const moments_kernels *moments
         const pair_kernels *pair
         const softmax_kernels *softmax
         const cross_entropy_kernels *cross_entropy

@@ -48,7 +48,7 @@ cdef void merge_groups(const job *j, int n_threads, exact_sum *sums, int64_t *co
         for c in range(j.n_groups):
             if found.counts[c] == 0:
                 continue
-            KERNELS.sums.flush_group(found, c)
+            KERNELS.moments.flush(found, c)
             if not j.weights.weighted:
                 exact_add(&found.sums[c].weight, <double>found.counts[c])
                 exact_add(&found.sums[c].weight_square, <double>found.counts[c])

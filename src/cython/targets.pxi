@@ -112,7 +112,7 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
             if t.ignored[i]:
                 loss[i] = 0
     if j.n_groups:
-        KERNELS.sums.add_moments(loss, weight, &t.code[0] if j.by_code else &TURNS[0], n, g.groups)
+        KERNELS.moments.add(loss, weight, &t.code[0] if j.by_code else &TURNS[0], n, g.groups)
         if out != NULL:
             memcpy(out, loss, n * sizeof(double))
         return False

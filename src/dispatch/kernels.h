@@ -12,12 +12,14 @@
 #include "memory/memory.h"
 #include "softmax/pair.h"
 #include "softmax/softmax.h"
+#include "sums/moments.h"
 #include "sums/sums.h"
 
 struct kernels {
     const char *name;
     const struct memory_kernels *memory;
     const struct sums_kernels *sums;
+    const struct moments_kernels *moments;
     const struct pair_kernels *pair;
     const struct softmax_kernels *softmax;
     const struct cross_entropy_kernels *cross_entropy;

@@ -5,6 +5,7 @@
 
 extern const struct memory_kernels PER_SET(memory);
 extern const struct sums_kernels PER_SET(sums);
+extern const struct moments_kernels PER_SET(moments);
 extern const struct pair_kernels PER_SET(pair);
 extern const struct softmax_kernels PER_SET(softmax);
 extern const struct cross_entropy_kernels PER_SET(cross_entropy);
@@ -19,6 +20,7 @@ const struct kernels PER_SET(kernels) = {
     .name = TEXT(INSTRUCTION_SET),
     .memory = &PER_SET(memory),
     .sums = &PER_SET(sums),
+    .moments = &PER_SET(moments),
     .pair = &PER_SET(pair),
     .softmax = &PER_SET(softmax),
     .cross_entropy = &PER_SET(cross_entropy),
