@@ -38,7 +38,7 @@ def test_every_public_function_has_a_whole_docstring():
             continue
         doc = inspect.getdoc(function)
         sections = ["Examples"]
-        if name not in ("ExactMean", "get_num_threads", "set_num_threads", "show_config"):
+        if not inspect.isclass(function) and name not in ("get_num_threads", "set_num_threads", "show_config"):
             sections += ["Parameters", "Returns", "Raises", "Notes", "References"]
         for section in sections:
             assert f"{section}\n---" in doc, (name, section)

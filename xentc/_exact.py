@@ -339,7 +339,7 @@ class ExactMean:
         Notes
         -----
         :math:`s \\sqrt{V_2} / V_1`, with the terms of ``variance``: :math:`s / \\sqrt{n}` for equal weights. It takes the
-        weights for given numbers that say nothing of the values.
+        weights for given numbers that say nothing of the values; where they go with them it is too small, or too large.
 
         References
         ----------

@@ -303,7 +303,10 @@ class LogLoss:
         return 1 - float(rows.totals()[0]) / null_total(weights, weight)
 
     def standard_error(self) -> float:
-        """The standard error of :meth:`result`, as in :meth:`ExactMean.standard_error`; NaN for fewer than two rows."""
+        """The standard error of :meth:`result`, as in :meth:`ExactMean.standard_error`; NaN for fewer than two rows.
+
+        It takes the weights for given numbers. Where they go with the losses, as weights of classes may, it is too small.
+        """
         return self._all().standard_error()
 
     def confidence_interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -456,7 +459,7 @@ class LogLossComparison:
         if self.low <= 0 <= self.high:
             return (
                 f"B's log-loss of {self.log_loss_b:.6g} is not shown to differ from A's {self.log_loss_a:.6g}: by "
-                f"{self.difference:+.3g} ({self.level:.4g} interval {self.low:+.3g} to {self.high:+.3g}; {test})."
+                f"{self.difference:+.3g} ({100 * self.level:.4g} % interval {self.low:+.3g} to {self.high:+.3g}; {test})."
             )
         better, than = ("lower", "better") if self.difference < 0 else ("higher", "worse")
         return (
