@@ -17,6 +17,7 @@ _VERSION = 1
 
 # An exact sum is a number of units, of which 1 has so many.
 UNITS = 1 << 1075
+_CHUNK_OF_1 = 1075 // 32
 
 
 def rounded_sum(values: np.ndarray, n_threads: int) -> float:
@@ -29,9 +30,9 @@ def mean(total: float, weight: float) -> float:
     return total / weight if weight and math.isfinite(weight) else math.nan
 
 
-def integer(exact_sum: np.ndarray) -> int:
-    """The units of an exact sum."""
-    chunks = exact_sum[: _core.SUM_CHUNKS]                     # 32 bits each, but the last
+def integer(exact_sum: np.ndarray, first: int = 0) -> int:
+    """The units of an exact sum; those of 2^(32 first) units, where no chunk below has any."""
+    chunks = exact_sum[first : _core.SUM_CHUNKS]               # 32 bits each, but the last
     low = int.from_bytes(chunks[:-1].astype("<u4").tobytes(), "little")
     return low + (int(chunks[-1]) << 32 * (len(chunks) - 1))
 
@@ -119,34 +120,32 @@ class Moments:
 
     def variance(self, group: int = 0) -> float:
         """By the formula of ExactMean.variance, rounded once."""
-        fraction = self._variance(group)
-        return math.nan if fraction is None else _ratio(*fraction)
+        value, weight, square, weight_square = self._integers(group)
+        return _ratio(square * weight - value**2, weight**2 - weight_square)
 
     def standard_error(self, group: int = 0) -> float:
         """Of the mean, by the formula of ExactMean.standard_error."""
-        fraction = self._variance(group)
-        if fraction is None:
-            return math.nan
-        weight, weight_square = integer(self.sums[group, 1]), integer(self.sums[group, 3])
-        return math.sqrt(_ratio(fraction[0] * weight_square * UNITS, fraction[1] * weight**2))
+        value, weight, square, weight_square = self._integers(group)
+        denominator = (weight**2 - weight_square) * weight**2
+        return math.sqrt(_ratio((square * weight - value**2) * weight_square, denominator))
 
     def standard_errors(self) -> np.ndarray:
         return np.array([self.standard_error(group) for group in range(len(self.counts))])
 
     def effective_count(self) -> float:
         """Of the first group: the number of values of equal weights whose mean would vary as much, (sum w)^2 / sum w^2."""
-        weight, weight_square = integer(self.sums[0, 1]), integer(self.sums[0, 3])
-        return _ratio(weight**2, weight_square * UNITS) if self._is_finite(0) else math.nan
+        _, weight, _, weight_square = self._integers(0)
+        return _ratio(weight**2, weight_square)
 
-    def _is_finite(self, group: int) -> bool:
-        return not self.sums[group, :, _core.SUM_CHUNKS :].any()
-
-    def _variance(self, group: int) -> tuple[int, int] | None:
-        """Numerator and denominator; None where some sum is not finite."""
-        if not self._is_finite(group):
-            return None
-        value, weight, square, weight_square = map(integer, self.sums[group])
-        return square * weight - value**2, weight**2 - weight_square * UNITS
+    def _integers(self, group: int) -> tuple[int, int, int, int]:
+        """The sums over a common unit, that of w^2 over the unit's square; zeros if some sum is not finite."""
+        sums = self.sums[group]
+        if sums[:, _core.SUM_CHUNKS :].any():
+            return 0, 0, 0, 0
+        # Most sums begin far above the least unit, and short integers are quicker.
+        first = min(int(sums.any(axis=0).argmax()), _CHUNK_OF_1)
+        value, weight, square, weight_square = (integer(exact_sum, first) for exact_sum in sums)
+        return value, weight, square, weight_square * (UNITS >> 32 * first)
 
     def same(self, other: Moments) -> bool:
         return np.array_equal(self.sums, other.sums) and np.array_equal(self.counts, other.counts)
