@@ -32,6 +32,18 @@ class LogLoss(_Calls, task="log_loss"):
     pass
 
 
+class Update(_Calls, task="update"):
+    pass
+
+
+class ByGroup(_Calls, task="by_group"):
+    pass
+
+
+class Compare(_Calls, task="compare"):
+    pass
+
+
 class CrossEntropy(_Calls, task="cross_entropy"):
     pass
 

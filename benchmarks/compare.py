@@ -34,6 +34,9 @@ TASKS = {
         100x3 float64, 10kx2 float64, 1Mx2 float64, 1Mx10 float64, 1Mx10 float32, 100kx100 float64,
         1Mx10 float64 str-labels, 1Mx10 float64 object-labels, 1Mx10 float64 int8-labels, 1Mx10 float64 negative-labels,
         1Mx10 float64 sparse-labels, 1Mx2 float64 float-labels, 1Mx10 float64 F-order, 1Mx10 float64 DataFrame"""),
+    "update": ("xentc floor", "100x3 float64, 1Mx2 float64, 1Mx10 float64"),
+    "by_group": ("xentc pandas floor", "1Mx10 float64"),
+    "compare": ("xentc scipy floor", "1Mx10 float64"),
     "cross_entropy": ("xentc sklearn torch jax scipy floor", """
         100x3 float64, 1Mx2 float32, 1Mx10 float32, 1Mx10 float64, 500kx37 float32, 200kx100 float32, 200kx100 float16,
         200kx100 bfloat16, 20kx1000 float32, 20kx1000 float64, 20kx1000 float16, 20kx1000 bfloat16, 20kx1000 float32 F-order,
@@ -49,6 +52,7 @@ TASKS = {
     "softmax": ("xentc torch jax scipy floor", "20kx1000 float32"),
     "log_softmax": ("xentc torch jax scipy floor", "20kx1000 float64"),
 }
+OF_PROBABILITIES = ("log_loss", "update", "by_group", "compare")
 CELLS = [f"{task} {' '.join(cell.split())}" for task, (_, cells) in TASKS.items() for cell in cells.split(",")]
 
 SPECIAL = {
@@ -86,7 +90,7 @@ def inputs(cell):
     x = np.resize(rng.standard_normal(min(np.prod(shape), 1 << 22), dtype="float32") * 3, shape).astype(np.dtype(dtype))
     y = rng.integers(0, k, [n, *rest[1:]])
     y.flat[: min(n, k)] = np.arange(min(n, k))
-    if task == "log_loss":
+    if task in OF_PROBABILITIES:
         x = probabilities(x)
         x = np.ascontiguousarray(x[:, 1]) if k == 2 else x
     if task.startswith("binary"):
@@ -106,8 +110,13 @@ def xentc_call(task, x, y, out):
     import xentc
 
     cross_entropy, binary, special = xentc.cross_entropy, xentc.binary_cross_entropy_with_logits, xentc.special
+    if task in OF_PROBABILITIES:
+        metric, groups = xentc.LogLoss(np.unique(y)), np.arange(len(y)) % 1000
     return {
         "log_loss": lambda: xentc.log_loss(y, x),
+        "update": lambda: metric.update(y, x),
+        "by_group": lambda: metric.reset().update(y, x, groups=groups).by_group(),
+        "compare": lambda: xentc.compare_log_loss(y, x, x[::-1]),
         "cross_entropy": lambda: cross_entropy(x, y, axis=1),
         "gradient": lambda: cross_entropy(x, y, axis=1, return_grad=True, out_grad=out),
         "binary": lambda: binary(x, y),
@@ -186,14 +195,24 @@ def jax_call(task, x, y, out):
 
 def scipy_call(task, x, y, out):
     """With NumPy, what one writes by hand."""
-    from scipy import special
+    from scipy import special, stats
 
+    if task == "compare":
+        rows = np.arange(len(x))
+        return lambda: stats.ttest_rel(-np.log(x[rows, y]), -np.log(x[::-1][rows, y]))
     if task != "cross_entropy":
         return lambda: getattr(special, task)(x, axis=1)
     if y.ndim > 1 or x.itemsize < 4 or x.size > 1 << 25:
         raise NotImplementedError("one integer target a row, in cells that do not take seconds")
     rows = np.arange(len(x))
     return lambda: (special.logsumexp(x, axis=1) - x[rows, y]).mean()
+
+
+def pandas_call(task, x, y, out):
+    import pandas as pd
+
+    rows, groups = np.arange(len(x)), np.arange(len(y)) % 1000
+    return lambda: pd.Series(-np.log(x[rows, y])).groupby(groups).agg(["count", "mean", "sem", "sum"])
 
 
 @functools.cache
@@ -234,7 +253,7 @@ def floor_call(task, x, y, out):
 
 
 IMPLEMENTATIONS = {"xentc": xentc_call, "sklearn": sklearn_call, "torch": torch_call, "jax": jax_call, "scipy": scipy_call,
-                   "floor": floor_call}
+                   "pandas": pandas_call, "floor": floor_call}
 
 
 def n_threads():

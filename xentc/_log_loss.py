@@ -302,19 +302,19 @@ def _read_sample_weight(sample_weight: Any, n_samples: int, some_weight: bool) -
             raise ValueError("Input sample_weight contains infinity or a value too large for dtype('float64').") from None
     if a.dtype.kind not in "biuf" and not is_bfloat16(a.dtype):
         raise TypeError(f"sample_weight has dtype {a.dtype}; expected real numbers")
-    if a.dtype.kind not in "biu":
+    with np.errstate(over="ignore"):
+        weight = a.astype(np.float64, copy=False)
+    if not np.isfinite(weight).all():
         check_finite(a, "sample_weight ")
-        with np.errstate(over="ignore"):
-            a = a.astype(np.float64)
-        check_finite(a, "sample_weight ")
+        check_finite(weight, "sample_weight ")
     if a.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {a.ndim}D array. Expected either a scalar value or a 1D array "
             f"of length {n_samples}."
         )
-    if some_weight and not a.any():
+    if some_weight and not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    return a.astype(np.float64)
+    return native(weight)
 
 
 def length(x: Any) -> int:
