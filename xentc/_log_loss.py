@@ -6,7 +6,6 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,47 +20,37 @@ from xentc._validation import as_flag
 _PIECE = 1 << 20
 
 
-@dataclass
-class Evaluation:
-    total: float
-    weight: float
-    losses: np.ndarray | None
-    labels: Labels
-    sample_weight: np.ndarray | None
-
-
 def evaluate(
-    y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, *, per_sample: bool = False,
+    y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, from_logits: bool, losses: bool = False,
     n_threads: int | None = None,
-) -> Evaluation:
+) -> tuple[float, float, np.ndarray | None, LabelledRows]:
+    """The sums of the weighted losses and of the weights, the losses of the rows where they are wanted, and the rows."""
     predictions = Predictions(y_proba, as_flag(from_logits, "from_logits"), n_threads)
     rows = LabelledRows(y_true, [predictions], sample_weight, labels)
-    losses = np.empty(rows.n) if per_sample else None
-    total, weight = rows.run(predictions, losses)
+    out = np.empty(rows.n) if losses else None
+    total, weight = rows.run(predictions, out)
     if rows.guess_failed():
         rows.read(guess=False)
-        total, weight = rows.run(predictions, losses)
+        total, weight = rows.run(predictions, out)
     rows.check()
-    assert rows.known is not None
-    return Evaluation(total, weight, losses, rows.known, rows.sample_weight)
+    return total, weight, out, rows
 
 
 class Predictions:
     """Predicted probabilities, or logits, and what the passes over them have shown so far."""
 
-    __slots__ = (
-        "argument", "array", "bad_row", "eps", "finite", "from_logits", "high", "low", "n_columns", "n_threads", "name",
-        "source", "sums_to_one",
-    )
+    bad_row = -1
+    low, high, finite, sums_to_one = math.inf, -math.inf, True, True
 
     def __init__(self, y_proba: Any, from_logits: bool, n_threads: int | None, argument: str = "y_proba") -> None:
-        self.source, self.from_logits, self.n_threads = y_proba, from_logits, n_threads
-        # scikit-learn's texts say y_prob.
-        self.argument, self.name = argument, "y_prob" if argument == "y_proba" else argument
+        self.source, self.from_logits, self.n_threads, self.argument = y_proba, from_logits, n_threads, argument
         self.array = _read_probabilities(y_proba, argument)
         self.n_columns = max(self.array.shape[1], 2)
-        self.eps = eps_of(self.array.dtype)
-        self.low, self.high, self.finite, self.sums_to_one, self.bad_row = math.inf, -math.inf, True, True, -1
+
+    @property
+    def name(self) -> str:
+        """As scikit-learn's texts have it."""
+        return "y_prob" if self.argument == "y_proba" else self.argument
 
     def run(
         self, known: Labels | None, sample_weight: np.ndarray | None, losses: np.ndarray | None, start: int, stop: int,
@@ -69,34 +58,40 @@ class Predictions:
     ) -> tuple[float, float]:
         """The sums of the weighted losses and of the weights of some rows, or into `sums`; without labels the rows are only
         looked at."""
-        x = self.array[start:stop]
+        x = self.array
+        if stop - start < len(x):
+            x = x[start:stop]
+            known = known and known.rows(start, stop)
         if known is not None:
-            if (start, stop) != (0, len(self.array)):
-                known = known.rows(start, stop)
             if known.entries is not None and x.shape[1] == 1:
                 x = np.concatenate([np.zeros_like(x) if self.from_logits else 1 - x, x], axis=1)
+        eps = eps_of(x.dtype)
         call = self._call(x, sample_weight, losses)
         if known is not None and not self.from_logits:
-            self._attach(known, call, sums)
-        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(self.eps, 1e-8 + math.sqrt(self.eps))
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        self.finite &= finite
-        self.sums_to_one &= sums_to_one
+            known.attach(call)
+            if sums is not None:
+                call.set_sums(sums.sums, sums.counts)
+        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, 1e-8 + math.sqrt(eps))
+        if low < self.low:
+            self.low = low
+        if high > self.high:
+            self.high = high
+        if not finite:
+            self.finite = False
+        if not sums_to_one:
+            self.sums_to_one = False
         if known is not None and self.from_logits and finite:
             call = self._call(x, sample_weight, losses)
-            self._attach(known, call, sums)
+            if known.indicator is not None:
+                call.set_target(known.indicator, soft=True)
+            else:
+                known.attach(call)
+            if sums is not None:
+                call.set_sums(sums.sums, sums.counts)
             total, weight, bad_row, _ = call.cross_entropy()
         if bad_row >= 0 and self.bad_row < 0:
             self.bad_row = start + bad_row
         return total, weight
-
-    def _attach(self, known: Labels, call: _core.Call, sums: Moments | None) -> None:
-        if known.indicator is not None and self.from_logits:
-            call.set_target(known.indicator, soft=True)
-        else:
-            known.attach(call)
-        if sums is not None:
-            call.set_sums(sums.sums, sums.counts)
 
     def _call(self, x: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:
         single = x.shape[1] == 1                               # a single column stands for two classes
@@ -106,6 +101,7 @@ class Predictions:
         return call
 
     def check(self) -> None:
+        """Raises for what no probability is."""
         if not self.finite:
             check_finite(self.array, "" if self.name == "y_prob" else f"{self.name} ")
         if not self.from_logits:
@@ -113,6 +109,26 @@ class Predictions:
                 raise ValueError(f"{self.name} contains values greater than 1: {self.array.dtype.type(self.high)}")
             if self.low < 0:
                 raise ValueError(f"{self.name} contains values lower than 0: {self.array.dtype.type(self.low)}")
+
+    def check_classes(self, known: Labels, given: bool) -> None:
+        """That there is a probability for each class, and that the rows sum to one. given: the classes are from `labels`."""
+        if not self.sums_to_one and not self.from_logits:
+            warn(f"The {self.name} values do not sum to one. Make sure to pass probabilities.")
+        if len(known.classes) != self.n_columns:
+            if given:
+                raise ValueError(
+                    f"The number of classes in labels is different from that in {self.name}. Classes found in labels: "
+                    f"{known.classes}"
+                )
+            raise ValueError(
+                f"y_true and {self.name} contain different number of classes: {len(known.classes)} vs {self.n_columns}. "
+                "Please provide the true labels explicitly through the labels argument. Classes found in y_true: "
+                f"{known.classes}"
+            )
+        if type(self.source) is not np.ndarray and known.indicator is None:
+            check_columns(self.source, known.classes, self.argument)
+        if self.bad_row >= 0:
+            raise ValueError(f"y_true[{self.bad_row}] was written to while log_loss read it")
 
 
 class LabelledRows:
@@ -122,7 +138,9 @@ class LabelledRows:
     Which labels there are may be a guess: the pass shows if it was wrong, and the labels are to be read again.
     """
 
-    __slots__ = ("fits", "known", "labels", "n", "predictions", "problem", "sample_weight", "some_weight", "told", "y_true")
+    known: Labels | None = None
+    problem: Exception | None = None
+    fits = False                      # the classes are those of the columns
 
     def __init__(
         self, y_true: Any, predictions: list[Predictions], sample_weight: Any, labels: Any, some_weight: bool = True
@@ -133,12 +151,7 @@ class LabelledRows:
         self.read(guess=True)
 
     def read(self, guess: bool) -> None:
-        self.problem: Exception | None = None
-        self.known: Labels | None = None
         self.told: list[str] = []
-        for predictions in self.predictions:
-            predictions.bad_row = -1
-        n_columns = self.predictions[0].n_columns
         try:
             check_lengths(*[predictions.array for predictions in self.predictions], self.y_true, self.sample_weight)
             if self.sample_weight is not None:
@@ -146,10 +159,13 @@ class LabelledRows:
             if isinstance(self.labels, GivenClasses):
                 self.known = among_given(self.y_true, self.labels, guess)
             else:
-                self.known = read_labels(self.y_true, self.labels, self.told, n_columns if guess else 0)
+                self.known = read_labels(self.y_true, self.labels, self.told, self.predictions[0].n_columns if guess else 0)
+            self.fits = True
+            for predictions in self.predictions:
+                predictions.bad_row = -1
+                self.fits &= len(self.known.classes) == predictions.n_columns
         except (TypeError, ValueError) as error:
-            self.problem = error
-        self.fits = self.known is not None and all(len(self.known.classes) == p.n_columns for p in self.predictions)
+            self.problem, self.known, self.fits = error, None, False
 
     def run(
         self, predictions: Predictions, losses: np.ndarray | None = None, sums: Moments | None = None
@@ -178,7 +194,9 @@ class LabelledRows:
         return None if self.problem or self.sample_weight is None else self.sample_weight[start:stop]
 
     def guess_failed(self) -> bool:
-        return self.known is not None and self.known.guessed and any(p.bad_row >= 0 for p in self.predictions)
+        if self.known is None or not self.known.guessed:
+            return False
+        return any(predictions.bad_row >= 0 for predictions in self.predictions)
 
     def check(self) -> None:
         """Raises for what is wrong, and warns."""
@@ -190,26 +208,7 @@ class LabelledRows:
             raise self.problem
         assert self.known is not None
         for predictions in self.predictions:
-            if not predictions.from_logits and not predictions.sums_to_one:
-                warn(f"The {predictions.name} values do not sum to one. Make sure to pass probabilities.")
-        for predictions in self.predictions:
-            if len(self.known.classes) == predictions.n_columns:
-                continue
-            if self.labels is None:
-                raise ValueError(
-                    f"y_true and {predictions.name} contain different number of classes: {len(self.known.classes)} vs "
-                    f"{predictions.n_columns}. Please provide the true labels explicitly through the labels argument. "
-                    f"Classes found in y_true: {self.known.classes}"
-                )
-            raise ValueError(
-                f"The number of classes in labels is different from that in {predictions.name}. Classes found in labels: "
-                f"{self.known.classes}"
-            )
-        for predictions in self.predictions:
-            if self.known.indicator is None:
-                check_columns(predictions.source, self.known.classes, predictions.argument)
-            if predictions.bad_row >= 0:
-                raise ValueError(f"y_true[{predictions.bad_row}] was written to while log_loss read it")
+            predictions.check_classes(self.known, self.labels is not None)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -222,7 +221,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 def check_columns(y_proba: Any, classes: np.ndarray, name: str) -> None:
     """Warn if the columns of a DataFrame are named after the classes, but in another order. scikit-learn says nothing."""
-    if type(y_proba) is np.ndarray or not hasattr(type(y_proba), "columns"):
+    if not hasattr(type(y_proba), "columns"):
         return
     of_arrow = hasattr(type(y_proba), "column_names")  # whose columns are the values
     names = list(y_proba.column_names if of_arrow else y_proba.columns)

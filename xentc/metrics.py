@@ -98,12 +98,12 @@ def log_loss(
     """
     check_parameters("log_loss", y_true, y_proba, sample_weight, labels, y_pred, normalize)
     y_proba = renamed(y_proba, y_pred)
-    result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
+    total, weight, *_ = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
     if not normalize:
-        return result.total
-    if result.weight == 0:
+        return total
+    if weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    return _exact.mean(result.total, result.weight)
+    return _exact.mean(total, weight)
 
 
 def log_loss_per_sample(
@@ -146,7 +146,7 @@ def log_loss_per_sample(
     array([0.28768207, 0.69314718, 0.28768207])
     """
     check_parameters("log_loss_per_sample", y_true, y_proba, None, labels, "deprecated", True)
-    losses = evaluate(y_true, y_proba, None, labels, from_logits, per_sample=True, n_threads=n_threads).losses
+    _, _, losses, _ = evaluate(y_true, y_proba, None, labels, from_logits, losses=True, n_threads=n_threads)
     assert losses is not None
     return losses
 
@@ -208,10 +208,11 @@ def d2_log_loss_score(
     if length(y_proba) < 2:
         warn("D^2 score is not well-defined with less than two samples.", undefined_metric_warning())
         return math.nan
-    result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
-    if result.weight == 0:
+    total, weight, _, rows = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
+    if weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    return 1 - result.total / null_total(_class_weights(result.labels, result.sample_weight, n_threads), result.weight)
+    assert rows.known is not None
+    return 1 - total / null_total(_class_weights(rows.known, rows.sample_weight, n_threads), weight)
 
 
 class UndefinedMetricWarning(UserWarning):
