@@ -55,3 +55,9 @@ def test_templates_ask_for_their_parameters():
 
 def test_public_names():
     assert set(xentc.__all__) <= set(dir(xentc))
+
+
+def test_all_python_files_are_installed():
+    package = SOURCES.parent / "xentc"
+    installed = set(re.findall(r"'([\w.]+\.(?:pyi?|typed))'", (package / "meson.build").read_text()))
+    assert installed == {path.name for path in package.iterdir() if path.suffix in (".py", ".pyi", ".typed")}
