@@ -12,7 +12,7 @@ import fuzz
 CALLS = 300
 
 
-@pytest.mark.parametrize("first", slow_but(range(1500), range(0, 3000, CALLS)))
+@pytest.mark.parametrize("first", slow_but(range(600), range(0, 3000, CALLS)))
 def test_random_calls(first):
     wrong = {seed: fuzz.one(seed)[1] for seed in range(first, first + CALLS)}
     assert not {seed: what for seed, what in wrong.items() if what}

@@ -1,4 +1,4 @@
-"""The calls of fuzz.py: of every public function, with random arguments that mean something and with such as mean nothing."""
+"""The calls of fuzz.py: every public function, with random arguments that mean something and with such as mean nothing."""
 
 import copy
 import decimal
