@@ -94,22 +94,30 @@ def test_no_memory_is_a_memory_error():
     run("""
         import _testcapi
         x, y = np.random.default_rng(0).standard_normal((40, 300)), np.arange(40)
+        sums, counts = np.zeros((1, 4, xentc._core.SUM_SIZE), np.int64), np.zeros(1, np.int64)
         def loss():
             call = xentc._core.Call(x, None, 2)
             call.set_target(y)
             return call.cross_entropy()
-        want = loss()
-        failed = 0
-        for first in range(400):
-            try:
-                _testcapi.set_nomemory(first, first + 1)
-                got = loss()
-            except MemoryError:
-                failed += 1
-                continue
-            finally:
-                _testcapi.remove_mem_hooks()
-            assert got == want
-        assert 0 < failed < 400
+        def moments():
+            sums[...], counts[...] = 0, 0
+            call = xentc._core.Call(x[0], None, 2, with_classes=False)
+            call.set_sums(sums, counts)
+            call.values()
+            return sums.tobytes()
+        for function in (loss, moments):
+            want = function()
+            failed = 0
+            for first in range(400):
+                try:
+                    _testcapi.set_nomemory(first, first + 1)
+                    got = function()
+                except MemoryError:
+                    failed += 1
+                    continue
+                finally:
+                    _testcapi.remove_mem_hooks()
+                assert got == want
+            assert 0 < failed < 400
         print("done")
         """)

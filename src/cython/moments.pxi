@@ -22,18 +22,18 @@ cdef inline groups groups_of_thread(const job *j, int t) noexcept nogil:
 
 
 cdef int hire_groups(job *j, int n_threads) except -1:
-    j.groups.sums = <moments *>calloc(n_threads * j.n_groups, sizeof(moments))
-    j.groups.bins = <double (*)[2][8]>calloc(n_threads * j.n_groups, 16 * sizeof(double))
-    j.groups.counts = <int64_t *>calloc(n_threads * j.n_groups, sizeof(int64_t))
+    j.groups.sums = <moments *>PyMem_RawCalloc(n_threads * j.n_groups, sizeof(moments))
+    j.groups.bins = <double (*)[2][8]>PyMem_RawCalloc(n_threads * j.n_groups, 16 * sizeof(double))
+    j.groups.counts = <int64_t *>PyMem_RawCalloc(n_threads * j.n_groups, sizeof(int64_t))
     if j.groups.sums == NULL or j.groups.bins == NULL or j.groups.counts == NULL:
         raise MemoryError
     return 0
 
 
 cdef void dismiss_groups(job *j) noexcept:
-    free(j.groups.sums)
-    free(j.groups.bins)
-    free(j.groups.counts)
+    PyMem_RawFree(j.groups.sums)
+    PyMem_RawFree(j.groups.bins)
+    PyMem_RawFree(j.groups.counts)
     j.groups = [NULL, NULL, NULL]
 
 
