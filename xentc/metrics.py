@@ -206,7 +206,7 @@ def d2_log_loss_score(
     result = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
     if result.weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    return 1 - result.total / null_total(_class_weights(result.labels, result.sample_weight, n_threads), result.weight)
+    return 1 - result.total / null_total(weights_by_class(result.labels, result.sample_weight, n_threads), result.weight)
 
 
 class UndefinedMetricWarning(UserWarning):
@@ -236,7 +236,7 @@ def null_total(class_weights: list[int], weight: float) -> float:
     return _exact.from_units(sum(terms, Fraction(0)))
 
 
-def _class_weights(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> list[int]:
+def weights_by_class(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> list[int]:
     """The exact sums of the weights of each class, in their units."""
     weight, groups = sample_weight, known
     if known.entries is not None:
