@@ -9,6 +9,8 @@ from units import Units
 
 from xentc import _core
 
+os.environ.setdefault("MPLBACKEND", "Agg")  # no window opens
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Threads that wait for each other in one process must not spin while another one has work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xentc import _config, _core, _labels, d2_log_loss_score, log_loss, log_loss_per_sample
-from xentc.metrics import _class_weights
+from xentc.metrics import weights_by_class
 
 INT64 = np.iinfo(np.int64)
 
@@ -224,7 +224,7 @@ def test_with_labels_given(case, way):
 def test_sums_of_large_and_small_weights_are_exact():
     y = np.array([0, 1, 0, 1, 0] * 1000)
     w = np.array([1e100, 1, 1, 2**-60, -1e100] * 1000)
-    of_classes = _class_weights(_labels.read_labels(y, None, []), w, None)
+    of_classes = weights_by_class(_labels.read_labels(y, None, []), w, None)
     assert of_classes == [1000 << 1075, (1000 << 1075) + (1000 << 1015)]
 
 

@@ -132,9 +132,9 @@ class Moments:
     def standard_errors(self) -> np.ndarray:
         return np.array([self.standard_error(group) for group in range(len(self.counts))])
 
-    def effective_count(self) -> float:
-        """Of the first group: the number of values of equal weights whose mean would vary as much, (sum w)^2 / sum w^2."""
-        _, weight, _, weight_square = self._integers(0)
+    def effective_count(self, group: int = 0) -> float:
+        """The number of values of equal weights whose mean would vary as much, (sum w)^2 / sum w^2."""
+        _, weight, _, weight_square = self._integers(group)
         return _ratio(weight**2, weight_square)
 
     def _integers(self, group: int) -> tuple[int, int, int, int]:

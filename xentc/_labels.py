@@ -56,12 +56,14 @@ class Labels:
             return replace(self, entries=self.entries[start : stop + 1], indicator=self.indicator[start:stop])
         return replace(self, target=self.target[start:stop])
 
+    def codes(self) -> np.ndarray:
+        """The position of each label among the classes."""
+        codes = np.subtract(self.target, self.lowest, dtype=np.int64) if self.lowest else self.target
+        return codes if self.positions is None else self.positions[codes]
+
     def counts(self) -> np.ndarray:
         """Of the rows of each class."""
-        codes = np.subtract(self.target, self.lowest, dtype=np.int64) if self.lowest else self.target
-        if self.positions is not None:
-            codes = self.positions[codes]
-        return np.bincount(codes, minlength=len(self.classes))
+        return np.bincount(self.codes(), minlength=len(self.classes))
 
     def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
         """The same labels with other classes, where class i has become class ``ranks[i]``."""

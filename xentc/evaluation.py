@@ -171,7 +171,9 @@ class LogLoss:
                 rows.read(guess=False)
             new.reset()
             if in_groups is not None:
-                new._groups, new._by_group, _ = new._with_groups(in_groups.classes.tolist())
+                of_times = in_groups.classes.dtype.kind in "mM"        # whose tolist() makes integers of them
+                names = list(in_groups.classes) if of_times else in_groups.classes.tolist()
+                new._groups, new._by_group, _ = new._with_groups(names)
             written = False
             if in_groups is None:
                 rows.run(predictions, sums=new._rows)

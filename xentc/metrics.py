@@ -212,7 +212,7 @@ def d2_log_loss_score(
     if weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     assert rows.known is not None
-    return 1 - total / null_total(_class_weights(rows.known, rows.sample_weight, n_threads), weight)
+    return 1 - total / null_total(weights_by_class(rows.known, rows.sample_weight, n_threads), weight)
 
 
 class UndefinedMetricWarning(UserWarning):
@@ -242,7 +242,7 @@ def null_total(class_weights: list[int], weight: float) -> float:
     return _exact.from_units(sum(terms, Fraction(0)))
 
 
-def _class_weights(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> list[int]:
+def weights_by_class(known: Labels, sample_weight: np.ndarray | None, n_threads: int | None) -> list[int]:
     """The exact sums of the weights of each class, in their units."""
     weight, groups = sample_weight, known
     if known.entries is not None:
