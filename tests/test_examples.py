@@ -11,7 +11,10 @@ import pytest
 
 import xentc
 
-MODULES = ["xentc", "xentc._config", "xentc._exact", "xentc.losses", "xentc.metrics", "xentc.scorers", "xentc.special"]
+MODULES = [
+    "xentc", "xentc._config", "xentc._exact", "xentc.calibration", "xentc.losses", "xentc.metrics", "xentc.scorers",
+    "xentc.special",
+]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

@@ -42,9 +42,11 @@ class Labels:
     indicator: np.ndarray | None = None  # 0/1 of shape (rows, classes)
     guessed: bool = False  # there may be others: who looks the labels up will see
 
-    def attach(self, call: _core.Call) -> None:
+    def attach(self, call: _core.Call, to_logits: bool = False) -> None:
         """These labels are the target of the call."""
-        if self.entries is not None:
+        if self.indicator is not None and to_logits:
+            call.set_target(self.indicator, soft=True)
+        elif self.entries is not None:
             call.set_entries(self.entries, self.target, None)
         else:
             call.set_target(self.target)
@@ -56,12 +58,14 @@ class Labels:
             return replace(self, entries=self.entries[start : stop + 1], indicator=self.indicator[start:stop])
         return replace(self, target=self.target[start:stop])
 
+    def codes(self) -> np.ndarray:
+        """The class of each row; not of an indicator."""
+        codes = np.subtract(self.target, self.lowest, dtype=np.int64)
+        return codes if self.positions is None else self.positions[codes]
+
     def counts(self) -> np.ndarray:
         """Of the rows of each class."""
-        codes = np.subtract(self.target, self.lowest, dtype=np.int64) if self.lowest else self.target
-        if self.positions is not None:
-            codes = self.positions[codes]
-        return np.bincount(codes, minlength=len(self.classes))
+        return np.bincount(self.codes(), minlength=len(self.classes))
 
     def among(self, classes: np.ndarray, ranks: np.ndarray) -> Labels:
         """The same labels with other classes, where class i has become class ``ranks[i]``."""

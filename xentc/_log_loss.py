@@ -18,7 +18,7 @@ from xentc._labels import GivenClasses, Labels, among_given, check_finite, read_
 from xentc._validation import as_flag
 
 # The losses of so many elements are found at a time where they go on into other sums: what they take stays in the cache.
-_PIECE = 1 << 20
+PIECE = 1 << 20
 
 
 @dataclass
@@ -37,11 +37,7 @@ def evaluate(
     predictions = Predictions(y_proba, as_flag(from_logits, "from_logits"), n_threads)
     rows = LabelledRows(y_true, [predictions], sample_weight, labels)
     losses = np.empty(rows.n) if per_sample else None
-    total, weight = rows.run(predictions, losses)
-    if rows.guess_failed():
-        rows.read(guess=False)
-        total, weight = rows.run(predictions, losses)
-    rows.check()
+    total, weight = rows.checked_run(predictions, losses)
     assert rows.known is not None
     return Evaluation(total, weight, losses, rows.known, rows.sample_weight)
 
@@ -50,12 +46,15 @@ class Predictions:
     """Predicted probabilities, or logits, and what the passes over them have shown so far."""
 
     __slots__ = (
-        "argument", "array", "bad_row", "eps", "finite", "from_logits", "high", "low", "n_columns", "n_threads", "name",
-        "source", "sums_to_one",
+        "argument", "array", "bad_row", "eps", "finite", "from_logits", "high", "low", "masked", "n_columns", "n_threads",
+        "name", "source", "sums_to_one",
     )
 
-    def __init__(self, y_proba: Any, from_logits: bool, n_threads: int | None, argument: str = "y_proba") -> None:
-        self.source, self.from_logits, self.n_threads = y_proba, from_logits, n_threads
+    def __init__(
+        self, y_proba: Any, from_logits: bool, n_threads: int | None, argument: str = "y_proba", masked: bool = False
+    ) -> None:
+        """masked: logits may be -inf, of classes of probability 0."""
+        self.source, self.from_logits, self.n_threads, self.masked = y_proba, from_logits, n_threads, masked
         # scikit-learn's texts say y_prob.
         self.argument, self.name = argument, "y_prob" if argument == "y_proba" else argument
         self.array = _read_probabilities(y_proba, argument)
@@ -79,6 +78,8 @@ class Predictions:
         if known is not None and not self.from_logits:
             self._attach(known, call, sums)
         total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(self.eps, 1e-8 + math.sqrt(self.eps))
+        if self.masked and not finite:
+            finite = bool(x.max() < math.inf)
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.finite &= finite
         self.sums_to_one &= sums_to_one
@@ -91,10 +92,7 @@ class Predictions:
         return total, weight
 
     def _attach(self, known: Labels, call: _core.Call, sums: Moments | None) -> None:
-        if known.indicator is not None and self.from_logits:
-            call.set_target(known.indicator, soft=True)
-        else:
-            known.attach(call)
+        known.attach(call, self.from_logits)
         if sums is not None:
             call.set_sums(sums.sums, sums.counts)
 
@@ -157,13 +155,22 @@ class LabelledRows:
         """The weighted sums of all rows, or into `sums`."""
         return predictions.run(self.known if self.fits else None, self.weight_of(0, self.n), losses, 0, self.n, sums)
 
+    def checked_run(self, predictions: Predictions, losses: np.ndarray | None = None) -> tuple[float, float]:
+        """The same, where nothing is wrong."""
+        sums = self.run(predictions, losses)
+        if self.guess_failed():
+            self.read(guess=False)
+            sums = self.run(predictions, losses)
+        self.check()
+        return sums
+
     def pieces(self, sums: list[Moments]) -> Iterator[tuple[int, int, list[np.ndarray]]]:
         """Piece by piece where rows begin and end, and for each of the predictions the losses of these rows, in arrays that
         are used again. The losses also go into the moments in `sums`, one for each of the predictions.
 
         Where something is wrong with labels or weights, the predictions are looked at, and nothing comes.
         """
-        size = max(1024, _PIECE // max(p.n_columns for p in self.predictions))
+        size = max(1024, PIECE // max(p.n_columns for p in self.predictions))
         buffers = [np.empty(min(size, self.n)) for _ in self.predictions]
         for start in range(0, self.n, size):
             stop = min(self.n, start + size)
@@ -335,7 +342,8 @@ def check_lengths(*arrays: Any) -> None:
 
 
 def check_parameters(
-    caller: str, y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, y_pred: Any, normalize: Any = True
+    caller: str, y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, y_pred: Any = "deprecated",
+    normalize: Any = True, name: str = "y_proba",
 ) -> None:
     def wrong(name: str, expected: str, value: Any) -> ValueError:
         return ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {shown(value)} instead.")
@@ -343,7 +351,7 @@ def check_parameters(
     if not is_array_like(y_true):
         raise wrong("y_true", "an array-like", y_true)
     if y_proba is not None and not is_array_like(y_proba):
-        raise wrong("y_proba", "an array-like", y_proba)
+        raise wrong(name, "an array-like", y_proba)
     if not isinstance(normalize, (bool, np.bool_)):
         raise wrong("normalize", "an instance of 'bool' or an instance of 'numpy.bool'", normalize)
     if sample_weight is not None and not is_array_like(sample_weight):
