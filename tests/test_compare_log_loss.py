@@ -37,7 +37,7 @@ def test_it_is_the_paired_t_test(n, k, monkeypatch):
     assert got.p_value == pytest.approx(test.pvalue, rel=1e-9)
     np.testing.assert_allclose((got.low, got.high), want, rtol=1e-9)
     assert (got.level, got.count) == (0.9, n)
-    monkeypatch.setattr(_log_loss, "_PIECE", 1)
+    monkeypatch.setattr(_log_loss, "PIECE", 1)
     assert compare_log_loss(y, p, q, labels=labels, level=0.9, n_threads=3) == got      # in pieces, on threads
     order = np.random.default_rng(1).permutation(n)
     assert compare_log_loss(y[order], p[order], q[order], labels=labels, level=0.9) == got

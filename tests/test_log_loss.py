@@ -261,3 +261,10 @@ def test_log_loss_is_recognised():
     assert list(inspect.signature(log_loss).parameters)[:6] == list(
         inspect.signature(sklearn.metrics.log_loss).parameters
     )
+
+
+def test_logits_whose_sums_overflow():
+    x = np.array([[1e308, 1e308], [0.0, 5.0]])
+    assert log_loss([0, 1], x, from_logits=True) == cross_entropy(x, [0, 1])
+    with pytest.raises(ValueError, match="Input contains infinity"):
+        log_loss([0, 1], [[1e308, np.inf], [0, 5]], from_logits=True)

@@ -336,7 +336,7 @@ def test_what_is_wrong_leaves_the_state(arguments, options, error, message):
 
 def test_a_bad_row_far_on_leaves_the_state(monkeypatch):
     """In a later piece of the pass, whichever way the labels are looked up."""
-    monkeypatch.setattr(_log_loss, "_PIECE", 1)
+    monkeypatch.setattr(_log_loss, "PIECE", 1)
     for kind in ("int", "str", "far"):
         labels, y, p, _, groups = data(5000, 3, kind=kind)
         good = LogLoss(labels).update(y, p, groups=groups)

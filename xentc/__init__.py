@@ -18,6 +18,7 @@ except ImportError as error:
 from xentc import special
 from xentc._config import get_num_threads, set_num_threads, show_config
 from xentc._exact import ExactMean
+from xentc.calibration import decompose_log_loss, fit_temperature
 from xentc.evaluation import LogLoss, compare_log_loss
 from xentc.losses import (
     binary_cross_entropy,
@@ -41,6 +42,8 @@ __all__ = [
     "compare_log_loss",
     "cross_entropy",
     "d2_log_loss_score",
+    "decompose_log_loss",
+    "fit_temperature",
     "get_num_threads",
     "kl_divergence",
     "log_loss",

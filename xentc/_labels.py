@@ -42,9 +42,11 @@ class Labels:
     indicator: np.ndarray | None = None  # 0/1 of shape (rows, classes)
     guessed: bool = False  # there may be others: who looks the labels up will see
 
-    def attach(self, call: _core.Call) -> None:
+    def attach(self, call: _core.Call, to_logits: bool = False) -> None:
         """These labels are the target of the call."""
-        if self.entries is not None:
+        if self.indicator is not None and to_logits:
+            call.set_target(self.indicator, soft=True)
+        elif self.entries is not None:
             call.set_entries(self.entries, self.target, None)
         else:
             call.set_target(self.target)
@@ -57,8 +59,8 @@ class Labels:
         return replace(self, target=self.target[start:stop])
 
     def codes(self) -> np.ndarray:
-        """The position of each label among the classes."""
-        codes = np.subtract(self.target, self.lowest, dtype=np.int64) if self.lowest else self.target
+        """The class of each row; not of an indicator."""
+        codes = np.subtract(self.target, self.lowest, dtype=np.int64)
         return codes if self.positions is None else self.positions[codes]
 
     def counts(self) -> np.ndarray:

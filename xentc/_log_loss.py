@@ -17,7 +17,7 @@ from xentc._labels import GivenClasses, Labels, among_given, check_finite, read_
 from xentc._validation import as_flag
 
 # The losses of so many elements are found at a time where they go on into other sums: what they take stays in the cache.
-_PIECE = 1 << 20
+PIECE = 1 << 20
 
 
 def evaluate(
@@ -28,12 +28,7 @@ def evaluate(
     predictions = Predictions(y_proba, as_flag(from_logits, "from_logits"), n_threads)
     rows = LabelledRows(y_true, [predictions], sample_weight, labels)
     out = np.empty(rows.n) if losses else None
-    total, weight = rows.run(predictions, out)
-    if rows.guess_failed():
-        rows.read(guess=False)
-        total, weight = rows.run(predictions, out)
-    rows.check()
-    return total, weight, out, rows
+    return *rows.checked_run(predictions, out), out, rows
 
 
 class Predictions:
@@ -42,7 +37,11 @@ class Predictions:
     bad_row = -1
     low, high, finite, sums_to_one = math.inf, -math.inf, True, True
 
-    def __init__(self, y_proba: Any, from_logits: bool, n_threads: int | None, argument: str = "y_proba") -> None:
+    def __init__(
+        self, y_proba: Any, from_logits: bool, n_threads: int | None, argument: str = "y_proba", masked: bool = False
+    ) -> None:
+        """masked: logits may be -inf, of classes of probability 0."""
+        self.masked = masked
         self.source, self.from_logits, self.n_threads, self.argument = y_proba, from_logits, n_threads, argument
         self.array = _read_probabilities(y_proba, argument)
         self.n_columns = max(self.array.shape[1], 2)
@@ -72,6 +71,8 @@ class Predictions:
             if sums is not None:
                 call.set_sums(sums.sums, sums.counts)
         total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, 1e-8 + math.sqrt(eps))
+        if self.from_logits and not finite:                    # rows of finite logits may have infinite sums
+            finite = bool(x.max() < math.inf) if self.masked else bool(np.isfinite(x).all())
         if low < self.low:
             self.low = low
         if high > self.high:
@@ -82,10 +83,7 @@ class Predictions:
             self.sums_to_one = False
         if known is not None and self.from_logits and finite:
             call = self._call(x, sample_weight, losses)
-            if known.indicator is not None:
-                call.set_target(known.indicator, soft=True)
-            else:
-                known.attach(call)
+            known.attach(call, to_logits=True)
             if sums is not None:
                 call.set_sums(sums.sums, sums.counts)
             total, weight, bad_row, _ = call.cross_entropy()
@@ -173,13 +171,22 @@ class LabelledRows:
         """The weighted sums of all rows, or into `sums`."""
         return predictions.run(self.known if self.fits else None, self.weight_of(0, self.n), losses, 0, self.n, sums)
 
+    def checked_run(self, predictions: Predictions, losses: np.ndarray | None = None) -> tuple[float, float]:
+        """The same, where nothing is wrong."""
+        sums = self.run(predictions, losses)
+        if self.guess_failed():
+            self.read(guess=False)
+            sums = self.run(predictions, losses)
+        self.check()
+        return sums
+
     def pieces(self, sums: list[Moments]) -> Iterator[tuple[int, int, list[np.ndarray]]]:
         """Piece by piece where rows begin and end, and for each of the predictions the losses of these rows, in arrays that
         are used again. The losses also go into the moments in `sums`, one for each of the predictions.
 
         Where something is wrong with labels or weights, the predictions are looked at, and nothing comes.
         """
-        size = max(1024, _PIECE // max(p.n_columns for p in self.predictions))
+        size = max(1024, PIECE // max(p.n_columns for p in self.predictions))
         buffers = [np.empty(min(size, self.n)) for _ in self.predictions]
         for start in range(0, self.n, size):
             stop = min(self.n, start + size)
@@ -334,7 +341,8 @@ def check_lengths(*arrays: Any) -> None:
 
 
 def check_parameters(
-    caller: str, y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, y_pred: Any, normalize: Any = True
+    caller: str, y_true: Any, y_proba: Any, sample_weight: Any, labels: Any, y_pred: Any = "deprecated",
+    normalize: Any = True, name: str = "y_proba",
 ) -> None:
     def wrong(name: str, expected: str, value: Any) -> ValueError:
         return ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {shown(value)} instead.")
@@ -342,7 +350,7 @@ def check_parameters(
     if not is_array_like(y_true):
         raise wrong("y_true", "an array-like", y_true)
     if y_proba is not None and not is_array_like(y_proba):
-        raise wrong("y_proba", "an array-like", y_proba)
+        raise wrong(name, "an array-like", y_proba)
     if not isinstance(normalize, (bool, np.bool_)):
         raise wrong("normalize", "an instance of 'bool' or an instance of 'numpy.bool'", normalize)
     if sample_weight is not None and not is_array_like(sample_weight):

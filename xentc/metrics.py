@@ -145,7 +145,7 @@ def log_loss_per_sample(
     >>> log_loss_per_sample([0, 1, 1], [0.25, 0.5, 0.75])
     array([0.28768207, 0.69314718, 0.28768207])
     """
-    check_parameters("log_loss_per_sample", y_true, y_proba, None, labels, "deprecated", True)
+    check_parameters("log_loss_per_sample", y_true, y_proba, None, labels)
     _, _, losses, _ = evaluate(y_true, y_proba, None, labels, from_logits, losses=True, n_threads=n_threads)
     assert losses is not None
     return losses
