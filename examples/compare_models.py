@@ -40,8 +40,8 @@ def digits(folder):
     for name, p in proba.items():
         metric = xentc.LogLoss(range(10)).update(y, p)
         low, high = metric.confidence_interval()
-        print(f"   {name:9} {metric.result():.4f} +- {metric.standard_error():.4f}   95 % interval {low:.4f} to {high:.4f}   "
-              f"D2 {metric.d2():.4f}")
+        print(f"   {name:9} {metric.result():.4f} +- {metric.standard_error():.4f}   95 % interval {low:.4f} to {high:.4f}"
+              f"   D2 {metric.d2():.4f}")
 
     print("\n2. Is the forest better? Row by row, on the same rows\n")
     print(indented(xentc.compare_log_loss(y, proba["logistic"], proba["forest"])))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from xentc import _config, _core, _exact
 from xentc._exact import Moments
 from xentc._labels import Labels
-from xentc._log_loss import PIECE, LabelledRows, Predictions, check_parameters
+from xentc._log_loss import PIECE, LabelledRows, Predictions, check_parameters, eps_of
 from xentc._validation import as_flag
 
 __all__ = ["LogLossDecomposition", "TemperatureFit", "decompose_log_loss", "fit_temperature"]
@@ -217,7 +217,8 @@ def decompose_log_loss(
     else:
         recalibration = "temperature"
         if not predictions.from_logits:
-            x = np.log(np.clip(x, predictions.eps, 1 - predictions.eps), dtype=np.float64)
+            eps = eps_of(x.dtype)
+            x = np.log(np.clip(x, eps, 1 - eps), dtype=np.float64)
         _, recalibrated = _least(x, known, weights, weight, n_threads)
         sums = np.bincount(codes, weights, minlength=len(known.classes))[:, np.newaxis]
     uncertainty = _entropy_total(sums.sum(axis=1, keepdims=True)) / weight
