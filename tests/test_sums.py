@@ -102,7 +102,9 @@ MOMENTS = {
     "at the first bins' end": lambda rng, n: rng.choice([2.0**16, 2.0**16 - 2.0**-37, 2.0**15, -(2.0**16), 0.0], n),
     "of all sizes": lambda rng, n: hard(rng, n, 60),
     "far out": lambda rng, n: hard(rng, n, 400),
-    "largest in each bin": lambda rng, n: rng.choice([2.0**16 - 2.0**-27, 2.0**-28 - 2.0**-70, 2.0**-71], n),
+    "largest in the first bin": lambda rng, n: np.full(n, 2.0**16 - 2.0**-27),
+    "largest in the second bin": lambda rng, n: np.full(n, 2.0**-28 - 2.0**-70),
+    "largest with large weights": lambda rng, n: rng.uniform(200, 256, n),
 }
 
 
@@ -111,9 +113,9 @@ MOMENTS = {
 @pytest.mark.parametrize("n_groups", [1, 3, 50])
 def test_moments_of_groups_are_exact(c, n_groups, kind, weighted):
     """In bins that are emptied every 256 rows of a group, and what does not fit there in chunks; nothing is lost."""
-    rng, n = np.random.default_rng(5), 2003
+    rng, n = np.random.default_rng(5), 5003
     x = MOMENTS[kind](rng, n)
-    w = rng.choice([-1.5, 0.0, 1.0, 0.3, 2.0**15, 2.0**20, 1e-9], n) if weighted else np.ones(n)
+    w = rng.choice([-1.5, 0.0, 1.0, 0.3, 2.0**16 - 0.7, 2.0**20, 1e-9], n) if weighted else np.ones(n)
     code = rng.integers(0, n_groups, n) // rng.integers(1, 3, n)
     sums, counts = np.zeros((n_groups, 4, CHUNKS + 4), np.int64), np.zeros(n_groups, np.int64)
     c.add_moments(x, w if weighted else None, code, n, n_groups, sums, counts)

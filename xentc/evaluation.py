@@ -35,7 +35,7 @@ class Table(dict[str, np.ndarray]):
     """Columns by name, all of one length. ``pandas.DataFrame`` and ``polars.DataFrame`` take it as it is."""
 
     def __repr__(self) -> str:
-        columns = [[name, *map(_cell, column.tolist())] for name, column in self.items()]
+        columns = [[name, *_cells(column)] for name, column in self.items()]
         if len(columns[0]) > 41:
             columns = [[*column[:21], "..." if i == 0 else "", *column[-20:]] for i, column in enumerate(columns)]
         widths = [max(map(len, column)) for column in columns]
@@ -46,8 +46,15 @@ class Table(dict[str, np.ndarray]):
         return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _cells(column: np.ndarray) -> list[str]:
+    """Floats with four digits of the largest."""
+    if column.dtype.kind != "f":
+        return [str(value) for value in column.tolist()]
+    finite = np.abs(column[np.isfinite(column)])
+    if (finite == np.trunc(finite)).all():
+        return [f"{value:.15g}" for value in column.tolist()]
+    decimals = min(max(3 - math.floor(math.log10(finite.max())), 0), 12)
+    return [f"{value:.{decimals}f}" for value in column.tolist()]
 
 
 class LogLoss:
@@ -99,9 +106,9 @@ class LogLoss:
     >>> round(metric.standard_error(), 4)
     0.1795
     >>> metric.by_group()
-    label  rows  weight  log_loss  standard_error     share
-    de        1       1  0.916291             nan  0.572156
-    en        3       3  0.228393       0.0725957  0.427844
+    label  rows  weight  log_loss  standard_error   share
+    de        1       1    0.9163             nan  0.5722
+    en        3       3    0.2284         0.07260  0.4278
     """
 
     __slots__ = ("_by_group", "_class_counts", "_from_logits", "_given", "_groups", "_keeps_classes", "_rows", "_weighted")

@@ -101,8 +101,8 @@ class LogLossDisplay:
     array([0.   , 0.572, 0.795, 0.934, 1.   ])
     >>> display.by_group
     label  rows  weight  log_loss       low     high
-    ham       2       2  0.231018  -1.36561  1.82764
-    spam      2       2  0.569717  -3.83392  4.97335
+    ham       2       2    0.2310  -1.366  1.828
+    spam      2       2    0.5697  -3.834  4.973
     """
 
     axes_: list[Axes]
@@ -309,8 +309,8 @@ class ReliabilityDisplay:
     >>> display = ReliabilityDisplay.from_predictions([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.8], n_bins=2)
     >>> display.by_bin
     predicted  observed         low      high  rows
-    0.2        0.333333  0.00840376  0.905701     3
-    0.7        0.666667   0.0942993  0.991596     3
+    0.2000       0.3333  0.00840  0.9057     3
+    0.7000       0.6667  0.09430  0.9916     3
     """
 
     axes_: list[Axes]
@@ -512,8 +512,8 @@ class ComparisonDisplay:
     ...     [0, 1, 1, 0], [0.4, 0.6, 0.7, 0.3], [0.1, 0.8, 0.8, 0.1], groups=["en", "en", "de", "de"])
     >>> display.by_group
     label  rows  weight  difference        low      high
-    de        2       2   -0.192423  -0.940711  0.555865
-    en        2       2   -0.346574   -1.09486  0.401714
+    de        2       2     -0.1924  -0.941  0.5559
+    en        2       2     -0.3466  -1.095  0.4017
     """
 
     ax_: Axes

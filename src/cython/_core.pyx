@@ -255,7 +255,7 @@ cdef class Call:
             self.job.out.losses = self.data(losses, True)
 
     def set_sums(self, sums, counts):
-        """int64 arrays to which, if no row is found wrong, the exact sums and the number of rows are added.
+        """int64 arrays to which the exact sums and the number of rows are added; of no use if some row is found wrong.
 
         sums: of w x and w, over the losses x and the weights w of all rows, in the shape (1, 2, SUM_SIZE). Or of w x, w, w x^2
         and w^2 in the shape (groups, 4, SUM_SIZE): of each code, or of all in one group. counts: one a group.
@@ -341,7 +341,7 @@ cdef class Call:
             self.run_with_groups(loop, all)
         else:
             run(loop, &self.job, self.n_threads, all)
-            if self.sums != NULL and all.bad_row == self.job.n_rows:
+            if self.sums != NULL:
                 exact_merge(&self.sums[0], &all.total.exact)
                 exact_merge(&self.sums[1], &all.total_weight.exact)
                 self.counts[0] += self.job.n_rows
@@ -356,8 +356,7 @@ cdef class Call:
         try:
             hire_groups(j, n_threads)
             run(loop, j, n_threads, all)
-            if all.bad_row == j.n_rows:
-                merge_groups(j, n_threads, self.sums, self.counts)
+            merge_groups(j, n_threads, self.sums, self.counts)
         finally:
             dismiss_groups(j)
         return 0

@@ -29,9 +29,10 @@ static void deal_exactly(f64x8 value, struct exact_sum *first, const int64_t *co
             exact_add(first + MOMENTS * code[l], values[l]);
 }
 
-INLINE int fit(f64x8 value, f64x8 square)
+/* With x and w x, w x^2 fits too: it is their product. */
+INLINE int fits(f64x8 value)
 {
-    return all_less_f64(abs_f64(value), set_f64(0x1p16)) && all_less_f64(abs_f64(square), set_f64(0x1p32));
+    return all_less_f64(abs_f64(value), set_f64(0x1p16));
 }
 
 /* What fits into the bins; what they do not take goes to the sums. */
@@ -110,7 +111,7 @@ static void add_moments(const double *value, const double *weight, const int64_t
         int n = at_most_8(n_all - i);
         f64x8 x = load_part_f64(value + i, n, 0), bin[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
         f64x8 x_low = zero, low, square = exact_product(x, x, &low);
-        if (!fit(x, square)) {
+        if (!fits(x)) {
             add_exact_moments(value + i, weight ? weight + i : NULL, code, n, groups);
         } else if (!weight) {
             deal_value(x, zero, bin, &first->value, code, n);
@@ -122,7 +123,7 @@ static void add_moments(const double *value, const double *weight, const int64_t
             f64x8 rest = exact_product(w, low, &rest_low);
             x = exact_product(w, x, &x_low);
             square = exact_product(w, square, &square_low);
-            if (fit(w, weight_square) && fit(x, square)) {
+            if (fits(w) && fits(x)) {
                 deal_value(x, x_low, bin, &first->value, code, n);
                 deal_square(square, square_low, bin + OF_VALUE, &first->square, code, n);
                 deal_square(rest, rest_low, bin + OF_VALUE, &first->square, code, n);
