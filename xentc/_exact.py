@@ -68,8 +68,8 @@ class Moments:
     def add(
         self, values: np.ndarray, weights: np.ndarray | None, n_threads: int | None = None, groups: Labels | None = None
     ) -> bool:
-        """Values of the first group, or of the groups of codes. Whether all codes are those of groups: else the sums are of no
-        use."""
+        """Values of the first group, or of the groups of codes. Whether all codes are those of groups: else the sums are of
+        no use."""
         call = _core.Call(values, weights, _config.threads_for(values.size, n_threads), with_classes=False)
         if groups is not None:
             groups.attach(call)

@@ -20,11 +20,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CARRY_AFTER, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE,
+    AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE,
     LOGARITHMS, MOMENTS, PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
     binary_target, class_target, clip, codes, derivative, element, exact_add, exact_carry, exact_flush, exact_merge,
-    exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, kernels, moments, most_classes, pairs, probabilities,
-    probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
+    exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, kernels, moments, most_classes, pairs,
+    probabilities, probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
     value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
     xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
 )
@@ -257,8 +257,8 @@ cdef class Call:
     def set_sums(self, sums, counts):
         """int64 arrays to which the exact sums and the number of rows are added; of no use if some row is found wrong.
 
-        sums: of w x and w, over the losses x and the weights w of all rows, in the shape (1, 2, SUM_SIZE). Or of w x, w, w x^2
-        and w^2 in the shape (groups, 4, SUM_SIZE): of each code, or of all in one group. counts: one a group.
+        sums: of w x and w, over the losses x and the weights w of all rows, in the shape (1, 2, SUM_SIZE). Or of w x, w,
+        w x^2 and w^2 in the shape (groups, 4, SUM_SIZE): of each code, or of all in one group. counts: one a group.
         """
         cdef Rows rows = self.hold(counts, False, True)
         cdef Py_ssize_t n_groups = rows.size

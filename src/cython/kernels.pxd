@@ -4,7 +4,6 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "sums/exact_sum.h" nogil:
     enum:
-        CARRY_AFTER
         CHUNKS
     struct exact_sum:
         int64_t chunk[1]

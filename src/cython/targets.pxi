@@ -19,7 +19,7 @@ for _row in range(BLOCK + 1):
 cdef int64_t[BLOCK] FIRST_CLASS
 memset(FIRST_CLASS, 0, sizeof(FIRST_CLASS))
 
-# What belongs to no group goes to one after the other of these, which are then merged: to add to one and the same takes longer.
+# What belongs to no group goes to one after the other of these, which are then merged: to add to one alone takes longer.
 cdef enum:
     N_TURNS = 8
 cdef int64_t[BLOCK] TURNS
@@ -99,8 +99,8 @@ cdef void load_target(const job *j, Py_ssize_t first, int n, bint one_hot, rows_
 
 cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_of_target *t,
                       gathered *g) noexcept nogil:
-    # Row losses in their own precision into the sums and, weighted, into the output; or into moments, and as they are into the
-    # output. Whether some are NaN.
+    # Row losses in their own precision into the sums and, weighted, into the output; or into moments, and unweighted into
+    # the output. Whether some are NaN.
     cdef int i
     cdef char *out = NULL
     cdef const double *weight = NULL
