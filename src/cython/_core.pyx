@@ -24,8 +24,8 @@ from kernels cimport (
     LOGARITHMS, MOMENTS, PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
     binary_target, class_target, clip, codes, derivative, element, exact_add, exact_carry, exact_flush, exact_merge,
     exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, kernels, moments, most_classes, pairs,
-    probabilities, probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source, take,
-    value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
+    probabilities, probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source,
+    take, value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
     xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
 )
 
