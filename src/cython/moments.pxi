@@ -18,7 +18,7 @@ cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
 
 cdef inline Py_ssize_t groups_apart(const job *j) noexcept nogil:
     # From those of a thread to those of the next one, with 8 between that nobody uses: so no two threads share a cache line.
-    return j.n_groups + 8
+    return j.n_groups * j.turns + 8
 
 
 cdef inline groups groups_of_thread(const job *j, int t) noexcept nogil:
@@ -51,14 +51,14 @@ cdef void merge_groups(const job *j, int n_threads, exact_sum *sums, int64_t *co
     cdef int t, s
     for t in range(n_threads):
         found = groups_of_thread(j, t)
-        for c in range(j.n_groups):
+        for c in range(j.n_groups * j.turns):
             if found.counts[c] == 0:
                 continue
             KERNELS.moments.flush(found, c)
             if not j.weights.weighted:
                 exact_add(&found.sums[c].weight, <double>found.counts[c])
                 exact_add(&found.sums[c].weight_square, <double>found.counts[c])
-            into = c if j.by_code else 0
+            into = c % j.n_groups
             of_group = <exact_sum *>&found.sums[c]
             for s in range(<int>MOMENTS):
                 exact_merge(&sums[into * MOMENTS + s], &of_group[s])

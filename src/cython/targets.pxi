@@ -19,13 +19,6 @@ for _row in range(BLOCK + 1):
 cdef int64_t[BLOCK] FIRST_CLASS
 memset(FIRST_CLASS, 0, sizeof(FIRST_CLASS))
 
-# What belongs to no group goes to one after the other of these, which are then merged: to add to one alone takes longer.
-cdef enum:
-    N_TURNS = 8
-cdef int64_t[BLOCK] TURNS
-for _row in range(BLOCK):
-    TURNS[_row] = _row % N_TURNS
-
 
 cdef inline int64_t code_of(const job *j, int64_t label) noexcept nogil:
     # Labels that came since the table was made have no code.
@@ -112,7 +105,9 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
             if t.ignored[i]:
                 loss[i] = 0
     if j.n_groups:
-        KERNELS.moments.add(loss, weight, &t.code[0] if j.by_code else &TURNS[0], n, g.groups)
+        for i in range(n):
+            t.code[i] = (t.code[i] if j.by_code else 0) + j.n_groups * (i & (j.turns - 1))
+        KERNELS.moments.add(loss, weight, t.code, n, g.groups)
         if out != NULL:
             memcpy(out, loss, n * sizeof(double))
         return False
