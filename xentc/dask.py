@@ -1,6 +1,6 @@
 """Python layer, clusters: the log-loss of Dask's arrays, DataFrames and Series, computed where their partitions are.
 
-Each partition becomes a :class:`xentc.LogLoss` of a few kB, and these are merged in a tree: nothing is gathered, and the result
+Each partition becomes a :class:`xentc.LogLoss` of a few kB, and these are merged in a tree: nothing is gathered. The result
 has the bits of one call over all rows. Needs Dask, and for a cluster distributed.
 
 A task is one thread, as Dask itself starts as many tasks at once as there are threads to use. Warnings are given where a
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 try:
-    from dask import delayed, optimize
+    from dask import array, delayed
 except ImportError as error:
     raise ImportError('xentc.dask needs Dask: pip install "xentc[dask]"') from error
 
@@ -201,7 +201,7 @@ def metric(
     given = {name: _of_whole_rows(x, name) for name, x in {"y_true": y_true, "y_proba": y_proba, **optional}.items()}
     classes: Any = labels
     if labels is None:
-        classes = _merged([delayed(_classes)(part) for part in _partitions(given["y_true"])[0]], _all_classes)
+        classes = _merged([delayed(_classes)(part) for part in _partitions({"y_true": given["y_true"]})], _all_classes)
         if compute:
             classes = classes.compute()
             if not len(classes):
@@ -210,16 +210,8 @@ def metric(
     if labels is not None or compute:                          # what is wrong is told here, and once
         classes = LogLoss(classes, from_logits=from_logits, by_class=by_class).classes_
         check_columns(y_proba, classes, "y_proba")
-    parts = dict(zip(given, _partitions(*given.values()), strict=True))
-    n_parts = len(parts["y_true"])
-    for name, of_name in parts.items():
-        if len(of_name) != n_parts:
-            raise ValueError(f"{name} has {len(of_name)} partitions; expected {n_parts}, as many as y_true")
     classes = delayed(classes)                                 # there may be many, which tasks share
-    metrics = [
-        delayed(_metric_of)(i, classes, from_logits, by_class, **{name: of_name[i] for name, of_name in parts.items()})
-        for i in range(n_parts)
-    ]
+    metrics = [delayed(_metric_of)(part, i, classes, from_logits, by_class) for i, part in enumerate(_partitions(given))]
     merged = _merged(metrics, sum)
     return merged.compute() if compute else merged
 
@@ -228,15 +220,40 @@ def _of_whole_rows(x: Any, name: str) -> Any:
     """The collection, with a single chunk along the classes."""
     if not hasattr(x, "to_delayed") or not hasattr(x, "ndim"):
         raise TypeError(f"{name} is {shown(x)}; expected an Array, DataFrame or Series of Dask")
+    if x.ndim not in (1, 2):
+        raise ValueError(f"{name} has {x.ndim} dimensions; expected 1 or 2")
     if name == "y_true" and x.ndim > 1 and x.shape[1] != 1:
         raise ValueError(f"y_true has {x.shape[1]} columns; expected one label a row")
-    return x.rechunk({1: -1}) if x.ndim > 1 and hasattr(x, "rechunk") else x
+    return x.rechunk({1: -1}) if x.ndim > 1 and isinstance(x, array.Array) else x
 
 
-def _partitions(*collections: Any) -> list[list[Any]]:
-    """The partitions of each collection. What several are made of is computed once, as they are optimized together."""
-    parts = [x.to_delayed(optimize_graph=False) for x in optimize(*collections)]
-    return [of_one if isinstance(of_one, list) else of_one.ravel().tolist() for of_one in parts]
+def _partitions(given: dict[str, Any]) -> list[list[Any]]:
+    """For each partition what it has of arrays, and of frames: Dask optimizes those of a kind together, so that what several
+    are made of is computed once, of as few columns as will do, by the worker that goes on with it."""
+    n_parts = given["y_true"].npartitions
+    for name, x in given.items():
+        if x.npartitions != n_parts:
+            raise ValueError(f"{name} has {x.npartitions} partitions; expected {n_parts}, as many as y_true")
+    arrays = {name: x for name, x in given.items() if isinstance(x, array.Array)}
+    frames = {name: x for name, x in given.items() if name not in arrays}
+    kinds = []
+    if arrays:
+        indexed = [a for i, x in enumerate(arrays.values()) for a in (x, (-1, i)[: x.ndim])]
+        together = array.blockwise(
+            _named, (-1,), *indexed, names=list(arrays), align_arrays=False, dtype=object, meta=np.empty(0, object)
+        )
+        kinds.append(together.to_delayed().tolist())
+    if frames:
+        first, *others = frames.values()
+        kinds.append(first.map_partitions(
+            _named, *others, names=list(frames), align_dataframes=False, enforce_metadata=False, meta=(None, object)
+        ).to_delayed())
+    return [list(of_partition) for of_partition in zip(*kinds, strict=True)]
+
+
+def _named(*parts: Any, names: list[str]) -> dict[str, Any]:
+    """The parts of a partition. An array of two dimensions comes as a list of its blocks along the classes, which is one."""
+    return {name: part[0] if isinstance(part, list) else part for name, part in zip(names, parts, strict=True)}
 
 
 def _merged(parts: list[Any], function: Callable[[list[Any]], Any]) -> Any:
@@ -247,8 +264,9 @@ def _merged(parts: list[Any], function: Callable[[list[Any]], Any]) -> Any:
             return parts[0]
 
 
-def _classes(y_true: Any) -> np.ndarray:
+def _classes(kinds: list[dict[str, Any]]) -> np.ndarray:
     """The distinct labels of a partition; an empty one may be of any type."""
+    y_true = kinds[0]["y_true"]
     return distinct(y_true) if length(y_true) else np.empty(0, object)
 
 
@@ -257,8 +275,11 @@ def _all_classes(parts: list[np.ndarray]) -> np.ndarray:
     return distinct([label for part in parts for label in part.tolist()])
 
 
-def _metric_of(number: int, classes: Any, from_logits: bool, by_class: bool | None, **parts: Any) -> LogLoss:
+def _metric_of(
+    kinds: list[dict[str, Any]], number: int, classes: np.ndarray, from_logits: bool, by_class: bool | None
+) -> LogLoss:
     """Of a partition."""
+    parts = {name: part for of_kind in kinds for name, part in of_kind.items()}
     rows = {name: length(part) for name, part in parts.items()}
     if len(set(rows.values())) > 1:
         told = ", ".join(f"{n} of {name}" for name, n in rows.items())
