@@ -239,6 +239,7 @@ def test_what_is_wrong_names_its_partition():
         with pytest.raises(ValueError, match=r"y_true contains values \{.*dog.*\} not belonging to the") as error:
             xd.log_loss(dy, dp, labels=labels)
         assert error.value.__notes__[0] in {f"in partition {row // 30}" for row in np.flatnonzero(y == "dog")}
+    p, w = p.copy(), w.copy()
     p[70, 1], w[100] = 1.5, np.nan
     dy, bad, dw, _ = arrays(30)(y, p, w, g)
     with pytest.raises(ValueError, match=r"y_prob contains values greater than 1: 1\.5") as error:
