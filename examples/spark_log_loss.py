@@ -1,6 +1,8 @@
 """Log-loss over the partitions of Spark. Beside xentc it needs Java 17, and pip install pyspark pandas pyarrow"""
 
+import os
 import pickle
+import sys
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ def main():
     frame = pd.DataFrame(rng.dirichlet(np.ones(len(LABELS)), n), columns=LABELS).assign(
         truth=rng.choice(LABELS, n), weight=rng.uniform(0, 2, n), country=rng.choice(["de", "en", "fr"], n)
     )
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)    # the workers are of this Python too
     spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", False).getOrCreate()
     partitions = spark.createDataFrame(frame).repartition(4)   # which deals the rows out in another order
     metrics = [pickle.loads(row.metric) for row in partitions.mapInPandas(metrics_of, "metric binary").collect()]

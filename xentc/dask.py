@@ -23,6 +23,7 @@ spam      2       2    0.5697          0.3466  0.7115
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 try:
-    from dask import array, delayed
+    from dask import array
+    from dask.delayed import Delayed, delayed
+    from dask.highlevelgraph import HighLevelGraph
 except ImportError as error:
     raise ImportError('xentc.dask needs Dask: pip install "xentc[dask]"') from error
 
@@ -196,12 +199,12 @@ def metric(
     >>> metric.by_group()["label"]
     array(['de', 'en'], dtype='<U2')
     """
-    compute = as_flag(compute, "compute")
+    from_logits, compute = as_flag(from_logits, "from_logits"), as_flag(compute, "compute")
     optional = {name: x for name, x in (("sample_weight", sample_weight), ("groups", groups)) if x is not None}
     given = {name: _of_whole_rows(x, name) for name, x in {"y_true": y_true, "y_proba": y_proba, **optional}.items()}
     classes: Any = labels
     if labels is None:
-        classes = _merged([delayed(_classes)(part) for part in _partitions({"y_true": given["y_true"]})], _all_classes)
+        classes = _reduced(_partitions({"y_true": given["y_true"]}), _classes, _all_classes)
         if compute:
             classes = classes.compute()
             if not len(classes):
@@ -210,9 +213,8 @@ def metric(
     if labels is not None or compute:                          # what is wrong is told here, and once
         classes = LogLoss(classes, from_logits=from_logits, by_class=by_class).classes_
         check_columns(y_proba, classes, "y_proba")
-    classes = delayed(classes)                                 # there may be many, which tasks share
-    metrics = [delayed(_metric_of)(part, i, classes, from_logits, by_class) for i, part in enumerate(_partitions(given))]
-    merged = _merged(metrics, sum)
+    # Of classes there may be many, which tasks share.
+    merged = _reduced(_partitions(given), _log_loss, sum, delayed(classes), from_logits, by_class)
     return merged.compute() if compute else merged
 
 
@@ -256,18 +258,43 @@ def _named(*parts: Any, names: list[str]) -> dict[str, Any]:
     return {name: part[0] if isinstance(part, list) else part for name, part in zip(names, parts, strict=True)}
 
 
-def _merged(parts: list[Any], function: Callable[[list[Any]], Any]) -> Any:
-    """What a function makes of some parts, and of what it made of them, until it is one."""
-    while True:
-        parts = [delayed(function)(parts[i : i + _SPLIT_EVERY]) for i in range(0, len(parts), _SPLIT_EVERY)]
-        if len(parts) == 1:
-            return parts[0]
+def _reduced(
+    partitions: list[list[Any]], function: Callable[..., Any], merge: Callable[[list[Any]], Any], *arguments: Any
+) -> Delayed:
+    """What a function makes of the parts of each partition, merged until it is one."""
+    # By hand: a call of `delayed` takes a millisecond or more, and there may be thousands of partitions.
+    depends = [*partitions[0], *(a for a in arguments if isinstance(a, Delayed))]
+    rest = [a.key if isinstance(a, Delayed) else a for a in arguments]
+    tasks: list[Any] = [
+        (_of_partition, i, function, [part.key for part in parts], *rest) for i, parts in enumerate(partitions)
+    ]
+    name = f"{function.__name__}-{uuid.uuid4().hex}"
+    keys = [(name, i) for i in range(len(tasks))]
+    graph: dict[Any, Any] = dict(zip(keys, tasks, strict=True))
+    while len(keys) > 1:
+        tasks = [(merge, keys[i : i + _SPLIT_EVERY]) for i in range(0, len(keys), _SPLIT_EVERY)]
+        keys = [(f"merge-{uuid.uuid4().hex}", i) for i in range(len(tasks))]
+        graph.update(zip(keys, tasks, strict=True))
+    return Delayed(keys[0], HighLevelGraph.from_collections(name, graph, depends), layer=name)
 
 
-def _classes(kinds: list[dict[str, Any]]) -> np.ndarray:
-    """The distinct labels of a partition; an empty one may be of any type."""
-    y_true = kinds[0]["y_true"]
-    return distinct(y_true) if length(y_true) else np.empty(0, object)
+def _of_partition(number: int, function: Callable[..., Any], kinds: list[dict[str, Any]], *arguments: Any) -> Any:
+    """What the function makes of a partition; errors name it."""
+    parts = {name: part for of_kind in kinds for name, part in of_kind.items()}
+    rows = {name: length(part) for name, part in parts.items()}
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"{n} of {name}" for name, n in rows.items())
+        raise ValueError(f"partition {number} has different numbers of rows: {told}")
+    try:
+        return function(parts, *arguments)
+    except (TypeError, ValueError) as error:
+        error.add_note(f"in partition {number}")
+        raise
+
+
+def _classes(parts: dict[str, Any]) -> np.ndarray:
+    """The distinct labels; of a partition without rows, whatever its type, none."""
+    return distinct(parts["y_true"]) if length(parts["y_true"]) else np.empty(0, object)
 
 
 def _all_classes(parts: list[np.ndarray]) -> np.ndarray:
@@ -275,17 +302,5 @@ def _all_classes(parts: list[np.ndarray]) -> np.ndarray:
     return distinct([label for part in parts for label in part.tolist()])
 
 
-def _metric_of(
-    kinds: list[dict[str, Any]], number: int, classes: np.ndarray, from_logits: bool, by_class: bool | None
-) -> LogLoss:
-    """Of a partition."""
-    parts = {name: part for of_kind in kinds for name, part in of_kind.items()}
-    rows = {name: length(part) for name, part in parts.items()}
-    if len(set(rows.values())) > 1:
-        told = ", ".join(f"{n} of {name}" for name, n in rows.items())
-        raise ValueError(f"partition {number} has different numbers of rows: {told}")
-    try:
-        return LogLoss(classes, from_logits=from_logits, by_class=by_class).update(**parts, n_threads=1)
-    except (TypeError, ValueError) as error:
-        error.add_note(f"in partition {number}")
-        raise
+def _log_loss(parts: dict[str, Any], classes: np.ndarray, from_logits: bool, by_class: bool | None) -> LogLoss:
+    return LogLoss(classes, from_logits=from_logits, by_class=by_class).update(**parts, n_threads=1)
