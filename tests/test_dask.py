@@ -209,9 +209,16 @@ def test_a_task_is_one_thread(monkeypatch):
         return threads_for(n_elements, n_threads)
 
     monkeypatch.setattr(_config, "threads_for", told)
-    dy, dp, dw, _ = arrays(60)(*data((0, 1, 2, 3)))
-    xd.metric(dy, dp, sample_weight=dw, labels=range(4))
+    for names in ((0, 1, 2, 3), (0, 1, 2, 10**12), ("ant", "bee", "cat", "dog")):
+        y, p, w, g = data(names)
+        y, p, w, g = (np.concatenate([a] * 200) for a in (y, p, w, g))
+        dy, dp, dw, dg = arrays(12_000)(y, p, w, g)
+        xd.metric(dy, dp, sample_weight=dw)
+        xd.log_loss(dy, dp, labels=names)
+        xd.metric(dy, dp, groups=dg)
     assert threads == {1}
+    xentc.log_loss(y, p)                                       # here, nothing has changed
+    assert 7 in threads
 
 
 def test_rows_that_do_not_fit():

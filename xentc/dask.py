@@ -3,8 +3,8 @@
 Each partition becomes a :class:`xentc.LogLoss` of a few kB, and these are merged in a tree: nothing is gathered. The result
 has the bits of one call over all rows. Needs Dask, and for a cluster distributed.
 
-A task is one thread, as Dask itself starts as many tasks at once as there are threads to use. Warnings are given where a
-partition is computed: those of a cluster stand in the logs of its workers.
+A task uses one thread, as Dask runs as many tasks at once as a worker has threads. Warnings are given where a partition is
+computed: those of a cluster stand in the logs of its workers.
 
 Examples
 --------
@@ -37,6 +37,7 @@ try:
 except ImportError as error:
     raise ImportError('xentc.dask needs Dask: pip install "xentc[dask]"') from error
 
+from xentc import _config
 from xentc._arrays import shown
 from xentc._labels import check_several, distinct
 from xentc._log_loss import check_columns, length
@@ -285,11 +286,14 @@ def _of_partition(number: int, function: Callable[..., Any], kinds: list[dict[st
     if len(set(rows.values())) > 1:
         told = ", ".join(f"{n} of {name}" for name, n in rows.items())
         raise ValueError(f"partition {number} has different numbers of rows: {told}")
+    _config.of_thread.alone = True
     try:
         return function(parts, *arguments)
     except (TypeError, ValueError) as error:
         error.add_note(f"in partition {number}")
         raise
+    finally:
+        _config.of_thread.alone = False
 
 
 def _classes(parts: dict[str, Any]) -> np.ndarray:
@@ -303,4 +307,4 @@ def _all_classes(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _log_loss(parts: dict[str, Any], classes: np.ndarray, from_logits: bool, by_class: bool | None) -> LogLoss:
-    return LogLoss(classes, from_logits=from_logits, by_class=by_class).update(**parts, n_threads=1)
+    return LogLoss(classes, from_logits=from_logits, by_class=by_class).update(**parts)
