@@ -7,6 +7,7 @@ import math
 import operator
 import os
 import sys
+import threading
 from contextlib import AbstractContextManager
 from typing import Any, Literal, overload
 
@@ -21,6 +22,15 @@ _SERIAL_BELOW = 1 << 16
 _MOST_A_CPU = 8
 
 _limit: int | None = None
+
+
+class _OfThread(threading.local):
+    """What holds for the calls that come from one Python thread."""
+
+    alone = False  # others work beside it: its calls start no thread, unless they say `n_threads`
+
+
+of_thread = _OfThread()
 
 
 def set_num_threads(n: int | None) -> AbstractContextManager[None]:
@@ -99,7 +109,7 @@ def threads_for(n_elements: int, n_threads: int | None) -> int:
     could only fail, which ends the process."""
     if n_threads is not None:
         return min(_checked(n_threads, "n_threads"), _MOST_A_CPU * _affinity())
-    return 1 if n_elements < _SERIAL_BELOW else get_num_threads()
+    return 1 if n_elements < _SERIAL_BELOW or of_thread.alone else get_num_threads()
 
 
 @overload

@@ -107,12 +107,14 @@ def read_labels(y_true: Any, labels: Any, told: list[str], guess: int = 0) -> La
         indicator = y.astype(np.uint8)
         return Labels(np.arange(y.shape[1]), np.ascontiguousarray(columns, np.int64), entries=entries, indicator=indicator)
     found = _factorize(_one_dimensional(y_true, y, kind), category, guess)
-    if len(found.classes) == 1:
-        raise ValueError(
-            f"y_true contains only one label ({found.classes[0]}). Please provide the list of all expected class labels "
-            "explicitly through the labels argument."
-        )
+    check_several(found.classes)
     return found
+
+
+def distinct(y_true: Any) -> np.ndarray:
+    """The sorted labels of y_true, of which there may be a single one."""
+    y, category = _read(y_true)
+    return _factorize(_one_dimensional(y_true, y, _target_type(y_true, y)), category).classes
 
 
 def read_classes(labels: Any) -> GivenClasses:
@@ -152,6 +154,15 @@ def read_groups(groups: Any, n_rows: int) -> Labels:
         row = next(i for i, value in enumerate(a.tolist()) if value is None or value != value)
         raise ValueError(f"groups[{row}] is missing ({a[row]}); expected a label for every row")
     return found
+
+
+def check_several(classes: np.ndarray) -> None:
+    """Of those that y_true has."""
+    if len(classes) == 1:
+        raise ValueError(
+            f"y_true contains only one label ({classes[0]}). Please provide the list of all expected class labels "
+            "explicitly through the labels argument."
+        )
 
 
 def check_two(classes: np.ndarray) -> None:
