@@ -14,10 +14,13 @@ OTHERS = [name for name in SETS["usable"] if name != SETS["chosen"]]
 
 # What is not repeated, by the beginnings of test names: it runs no kernel, or only such as others compare with exact values.
 ONCE = [
+    "test_calibration.py",
+    "test_dask.py",
     "test_examples.py",
     "test_labels.py",
-    "test_scorers.py",
     "test_peers.py",
+    "test_plotting.py",
+    "test_scorers.py",
     "test_structure.py",
 ]
 
