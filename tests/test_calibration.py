@@ -6,6 +6,7 @@ import sys
 import mpmath as mp
 import numpy as np
 import pytest
+from depth import slow_but
 from ml_dtypes import bfloat16
 from scipy.optimize import brentq
 from scipy.special import xlogy
@@ -90,7 +91,7 @@ def test_far_temperatures(rng, temperature):
     assert abs(slope(x, y, None, fit.temperature)) < 1e-14 * temperature
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", slow_but([True], [False, True]))
 def test_many_rows_in_pieces_layouts_and_threads(rng, masked):
     x, y = sample(rng, 300_000, 4)
     weights = rng.exponential(size=len(x))
