@@ -234,12 +234,13 @@ class LogLoss:
 
     def _merge(self, other: LogLoss) -> Self:
         # What can fail comes first.
-        groups, by_group, places = self._with_groups(other._groups)
-        of_groups = by_group.plus(other._of_groups(other._groups), places)
         rows, class_counts = self._rows.plus(other._rows), self._class_counts + other._class_counts
-        by_group.put(of_groups, places)
+        if other._groups:
+            groups, by_group, places = self._with_groups(other._groups)
+            of_groups = by_group.plus(other._of_groups(other._groups), places)
+            by_group.put(of_groups, places)
+            self._groups, self._by_group = groups, by_group
         self._rows, self._class_counts, self._weighted = rows, class_counts, self._weighted or other._weighted
-        self._groups, self._by_group = groups, by_group
         return self
 
     def _all(self) -> Moments:

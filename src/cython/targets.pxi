@@ -94,7 +94,8 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
                       gathered *g) noexcept nogil:
     # Row losses in their own precision into the sums and, weighted, into the output; or into moments, and unweighted into
     # the output. Whether some are NaN.
-    cdef int i
+    cdef int i, last_turn = j.turns - 1
+    cdef int64_t n_groups = j.n_groups
     cdef char *out = NULL
     cdef const double *weight = NULL
     if j.out.losses != NULL:
@@ -105,8 +106,11 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
             if t.ignored[i]:
                 loss[i] = 0
     if j.n_groups:
-        for i in range(n):
-            t.code[i] = (t.code[i] if j.by_code else 0) + j.n_groups * (i & (j.turns - 1))
+        if not j.by_code:
+            memset(t.code, 0, n * sizeof(int64_t))
+        if last_turn:
+            for i in range(n):
+                t.code[i] += n_groups * (i & last_turn)
         KERNELS.moments.add(loss, weight, t.code, n, g.groups)
         if out != NULL:
             memcpy(out, loss, n * sizeof(double))
