@@ -103,8 +103,10 @@ MOMENTS = {
     "at the first bins' end": lambda rng, n: rng.choice([2.0**16, 2.0**16 - 2.0**-37, 2.0**15, -(2.0**16), 0.0], n),
     "of all sizes": lambda rng, n: hard(rng, n, 60),
     "far out": lambda rng, n: hard(rng, n, 400),
-    "largest in the first bin": lambda rng, n: np.full(n, 2.0**16 - 2.0**-27),
-    "largest in the second bin": lambda rng, n: np.full(n, 2.0**-28 - 2.0**-70),
+    "tinier": lambda rng, n: rng.uniform(1, 2, n) * 2.0**-90,
+    "largest in the first bin": lambda rng, n: np.full(n, 2.0**16 - 2.0**-35),
+    "largest in the second bin": lambda rng, n: np.full(n, 2.0**-36 - 2.0**-86),
+    "largest in the third bin": lambda rng, n: np.full(n, 2.0**-87 - 2.0**-137),
     "largest with large weights": lambda rng, n: rng.uniform(200, 256, n),
 }
 
@@ -113,7 +115,7 @@ MOMENTS = {
 @pytest.mark.parametrize("kind", MOMENTS)
 @pytest.mark.parametrize("n_groups", slow_but([3], [1, 3, 50]))
 def test_moments_of_groups_are_exact(c, n_groups, kind, weighted):
-    """In bins that are emptied every 256 rows of a group, and what does not fit there in chunks; nothing is lost."""
+    """In bins that are emptied every 1024 rows of a group, and what does not fit there in chunks; nothing is lost."""
     rng, n = np.random.default_rng(5), 5003
     x = MOMENTS[kind](rng, n)
     w = rng.choice([-1.5, 0.0, 1.0, 0.3, 2.0**16 - 0.7, 2.0**20, 1e-9], n) if weighted else np.ones(n)

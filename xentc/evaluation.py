@@ -171,12 +171,14 @@ class LogLoss:
     def _of_piece(self, y_true: Any, y_proba: Any, sample_weight: Any, groups: Any, n_threads: int | None) -> LogLoss:
         predictions = Predictions(y_proba, self._from_logits, n_threads)
         rows = LabelledRows(y_true, [predictions], sample_weight, self._given, some_weight=False)
-        new = self._like()
+        new, n_classes = self._like(), len(self._given.classes)
+        by_class = self._keeps_classes or n_classes <= _FEW_CLASSES    # sums by class are quicker than counts
         in_groups = None if groups is None else read_groups(groups, rows.n)
         for guess in (True, False):
             if not guess:
                 rows.read(guess=False)
             new.reset()
+            new._rows = Moments(n_classes if by_class else 1)
             if in_groups is not None:
                 of_times = in_groups.classes.dtype.kind in "mM"        # whose tolist() makes integers of them
                 names = list(in_groups.classes) if of_times else in_groups.classes.tolist()
@@ -195,7 +197,8 @@ class LogLoss:
             raise ValueError("groups were written to while they were read")
         if not self._keeps_classes:
             assert rows.known is not None
-            new._class_counts += rows.known.counts()
+            new._class_counts = new._rows.counts if by_class else rows.known.counts()
+            new._rows = new._rows.together()
         new._weighted = rows.sample_weight is not None
         return new
 

@@ -266,9 +266,7 @@ cdef class Call:
         rows = self.hold(sums, False, True)
         self.sums = <exact_sum *>rows.view.data
         if rows.buffer.shape[1] == MOMENTS:
-            # To add to one and the same takes longer than to add to eight by turns.
             self.job.n_groups, self.job.by_code = n_groups, n_groups > 1
-            self.job.turns = 8 if n_groups == 1 else 4 if n_groups == 2 else 2 if n_groups <= 4 else 1
 
     def set_derivatives(self, grad, hess, double denominator, bint stream=False):
         """Arrays of x's shape for the derivatives over the denominator, of any of x's dtypes, or None.
@@ -352,7 +350,7 @@ cdef class Call:
     cdef int run_with_groups(self, block_loop loop, gathered *all) except -1:
         cdef job *j = &self.job
         # To merge a group takes as long as to go through a hundred elements.
-        cdef Py_ssize_t worth = j.n_rows * j.n_classes // (128 * j.n_groups * j.turns)
+        cdef Py_ssize_t worth = j.n_rows * j.n_classes // (128 * groups_kept(j))
         cdef int n_threads = max(1, <int>min(<Py_ssize_t>self.n_threads, worth))
         try:
             hire_groups(j, n_threads)

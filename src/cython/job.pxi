@@ -62,7 +62,6 @@ cdef struct job:
     results out
     Py_ssize_t n_groups               # where moments are wanted, else 0
     bint by_code                      # the codes are those of the groups; else all rows are of one
-    int turns                         # so many of each group, for one row after the other; a power of 2
     groups groups                     # of each thread, one after the other
     const segment_pool *pool          # of few long rows: shares the segments of each, or NULL
 

@@ -27,7 +27,7 @@ cdef extern from "sums/moments.h" nogil:
         exact_sum weight_square
     struct groups:
         moments *sums
-        double (*bins)[2][8]
+        int64_t (*bins)[2][8]
         int64_t *counts
 
 cdef extern from "simd/elements.h" nogil:

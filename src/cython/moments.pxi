@@ -16,9 +16,18 @@ cdef void values_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     finish_rows(j, first, n, value, &t, g)
 
 
+cdef enum:
+    TURNS = 8                         # a power of 2
+
+
+cdef inline Py_ssize_t groups_kept(const job *j) noexcept nogil:
+    # By each thread. To add to one and the same takes longer than to add to eight by turns.
+    return j.n_groups if j.by_code else TURNS
+
+
 cdef inline Py_ssize_t groups_apart(const job *j) noexcept nogil:
     # From those of a thread to those of the next one, with 8 between that nobody uses: so no two threads share a cache line.
-    return j.n_groups * j.turns + 8
+    return groups_kept(j) + 8
 
 
 cdef inline groups groups_of_thread(const job *j, int t) noexcept nogil:
@@ -29,7 +38,7 @@ cdef inline groups groups_of_thread(const job *j, int t) noexcept nogil:
 cdef int hire_groups(job *j, int n_threads) except -1:
     cdef Py_ssize_t n = n_threads * groups_apart(j)
     j.groups.sums = <moments *>PyMem_RawCalloc(n, sizeof(moments))
-    j.groups.bins = <double (*)[2][8]>PyMem_RawCalloc(n, 16 * sizeof(double))
+    j.groups.bins = <int64_t (*)[2][8]>PyMem_RawCalloc(n, 16 * sizeof(int64_t))
     j.groups.counts = <int64_t *>PyMem_RawCalloc(n, sizeof(int64_t))
     if j.groups.sums == NULL or j.groups.bins == NULL or j.groups.counts == NULL:
         raise MemoryError
@@ -51,14 +60,14 @@ cdef void merge_groups(const job *j, int n_threads, exact_sum *sums, int64_t *co
     cdef int t, s
     for t in range(n_threads):
         found = groups_of_thread(j, t)
-        for c in range(j.n_groups * j.turns):
+        for c in range(groups_kept(j)):
             if found.counts[c] == 0:
                 continue
             KERNELS.moments.flush(found, c)
             if not j.weights.weighted:
                 exact_add(&found.sums[c].weight, <double>found.counts[c])
                 exact_add(&found.sums[c].weight_square, <double>found.counts[c])
-            into = c % j.n_groups
+            into = c if j.by_code else 0
             of_group = <exact_sum *>&found.sums[c]
             for s in range(<int>MOMENTS):
                 exact_merge(&sums[into * MOMENTS + s], &of_group[s])

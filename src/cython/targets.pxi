@@ -94,8 +94,7 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
                       gathered *g) noexcept nogil:
     # Row losses in their own precision into the sums and, weighted, into the output; or into moments, and unweighted into
     # the output. Whether some are NaN.
-    cdef int i, last_turn = j.turns - 1
-    cdef int64_t n_groups = j.n_groups
+    cdef int i
     cdef char *out = NULL
     cdef const double *weight = NULL
     if j.out.losses != NULL:
@@ -107,10 +106,8 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
                 loss[i] = 0
     if j.n_groups:
         if not j.by_code:
-            memset(t.code, 0, n * sizeof(int64_t))
-        if last_turn:
             for i in range(n):
-                t.code[i] += n_groups * (i & last_turn)
+                t.code[i] = i & (<int>TURNS - 1)
         KERNELS.moments.add(loss, weight, t.code, n, g.groups)
         if out != NULL:
             memcpy(out, loss, n * sizeof(double))

@@ -2,12 +2,12 @@
 #ifndef XENTC_SUMS_BINS_H
 #define XENTC_SUMS_BINS_H
 
-#include "simd/vec.h"
+#include "simd/vmath.h"
 
 /* The multiple of the bin's unit that is nearest to the value goes in; what is left is returned. */
 INLINE f64x8 into_bin(f64x8 *bin, f64x8 value, double unit)
 {
-    f64x8 magic = set_f64(0x1.8p52 * unit), part = sub_f64(add_f64(value, magic), magic);
+    f64x8 magic = set_f64(MAGIC_f64 * unit), part = sub_f64(add_f64(value, magic), magic);
     *bin = add_f64(*bin, part);
     return sub_f64(value, part);
 }

@@ -15,7 +15,7 @@ enum { MOMENTS = sizeof(struct moments) / sizeof(struct exact_sum) };
  * those of w and w^2. They are emptied now and then. */
 struct groups {
     struct moments *sums;
-    double (*bins)[2][8];
+    int64_t (*bins)[2][8];
     int64_t *counts;                              /* rows */
 };
 
