@@ -297,3 +297,12 @@ def test_show_config_prints(capsys):
     assert _core.build_info()["instruction_sets"]["chosen"] in out
     with pytest.raises(ValueError, match='mode must be "stdout" or "dicts"'):
         xentc.show_config(mode="json")
+
+
+@pytest.mark.parametrize("rows", [[10], [150_001], [399_999], [250_000, 399_999]])
+def test_the_first_invalid_row_is_named_whichever_thread_finds_it(rows):
+    x, target = np.zeros((400_000, 3)), np.zeros(400_000, np.int64)
+    target[rows] = 3
+    for _ in range(5):
+        with pytest.raises(ValueError, match=rf"target\[{rows[0]}\] is 3"):
+            xentc.cross_entropy(x, target, n_threads=2)
