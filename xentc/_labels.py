@@ -126,6 +126,8 @@ def read_classes(labels: Any) -> GivenClasses:
         classes = np.arange(given.shape[1])
     else:
         classes = _factorize(_one_dimensional(labels, given, kind)).classes
+    if given.ndim == 1 and 1 < len(classes) < len(given):      # of one class, log_loss says so
+        raise ValueError(f"labels are {shown(given.tolist())}; expected each class once: {shown(classes.tolist())}")
     told = None
     if not np.all(classes == given):
         told = (

@@ -1,8 +1,8 @@
 /* C layer: values, their squares and their weights exactly into the sums of groups.
  *
- * Most rows touch no sums: they add a vector of integers to their group, its bins. A value goes in as multiples of the units of
- * some bins, found eight rows at a time; what they leave of it, and values that are too large for them, are rare and go to
- * further bins or to the sums one by one. */
+ * Most rows touch no sums: they add a vector of integers to the bins of their group. A value goes in as multiples of the units
+ * of some bins, found for eight rows at a time; what they leave of it, and values that are too large for them, are rare and go
+ * to further bins or to the sums one by one. */
 
 #include <stddef.h>
 
@@ -14,8 +14,8 @@
 
 #define RARE __attribute__((noinline, cold))
 
-/* Of values from 2^16, of squares from 2^32 down, each bin of 51 bits. There is room for 63: a row adds up to four terms of less
- * than 2^51 units to one, of which it takes 2^10 rows. */
+/* Of values from 2^16, of squares from 2^32 down, each bin of 51 bits. There is room for 63: a row adds up to four terms of at
+ * most 2^50 units to one, or to a first bin one of 2^51, so that it takes 2^10 rows. */
 enum { OF_VALUE = 3, OF_SQUARE = 5, FLUSH_GROUP_AFTER = 1024 };
 static const double value_units[OF_VALUE] = {0x1p-35, 0x1p-86, 0x1p-137};
 static const double square_units[OF_SQUARE] = {0x1p-19, 0x1p-70, 0x1p-121, 0x1p-172, 0x1p-223};
@@ -95,8 +95,9 @@ INLINE int fits(f64x8 value)
     return all_less_f64(abs_f64(value), set_f64(0x1p16));
 }
 
-/* Rows of which some do not fit into the bins, with weights of 1 where there are none; sums of weights not where there are none. */
-static RARE void add_exact_moments(const double *value, const double *weight, const int64_t *code, int n, struct groups groups)
+/* Rows of which some do not fit into the bins. Where there are no weights, they are 1, and their sums are left alone. */
+static RARE void add_exact_moments(const double *value, const double *weight, const int64_t *code, int n,
+                                   struct groups groups)
 {
     struct moments *first = groups.sums;
     f64x8 x = load_part_f64(value, n, 0), w = set_f64(1), low, square_low, square = weighted(x, x, &square_low);
