@@ -103,6 +103,7 @@ MOMENTS = {
     "at the first bins' end": lambda rng, n: rng.choice([2.0**16, 2.0**16 - 2.0**-37, 2.0**15, -(2.0**16), 0.0], n),
     "of all sizes": lambda rng, n: hard(rng, n, 60),
     "far out": lambda rng, n: hard(rng, n, 400),
+    "powers of two": lambda rng, n: 2.0 ** rng.integers(0, 8, n),
     "tinier": lambda rng, n: rng.uniform(1, 2, n) * 2.0**-90,
     "largest in the first bin": lambda rng, n: np.full(n, 2.0**16 - 2.0**-35),
     "largest in the second bin": lambda rng, n: np.full(n, 2.0**-36 - 2.0**-86),
@@ -118,7 +119,7 @@ def test_moments_of_groups_are_exact(c, n_groups, kind, weighted):
     """In bins that are emptied every 1024 rows of a group, and what does not fit there in chunks; nothing is lost."""
     rng, n = np.random.default_rng(5), 5003
     x = MOMENTS[kind](rng, n)
-    w = rng.choice([-1.5, 0.0, 1.0, 0.3, 2.0**16 - 0.7, 2.0**20, 1e-9], n) if weighted else np.ones(n)
+    w = rng.choice([-1.5, 0.0, 1.0, 0.3, 2.0**16 - 0.7, 2.0**20, 1e-9, 2.0**-88], n) if weighted else np.ones(n)
     code = rng.integers(0, n_groups, n) // rng.integers(1, 3, n)
     sums, counts = np.zeros((n_groups, 4, CHUNKS + 4), np.int64), np.zeros(n_groups, np.int64)
     c.add_moments(x, w if weighted else None, code, n, n_groups, sums, counts)

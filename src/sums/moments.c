@@ -121,7 +121,7 @@ INLINE struct row_bins bins_of_values(f64x8 x, f64x8 square, f64x8 low, const in
     struct row_bins bins = no_bins();
     struct rests value = {into_bins(bins.bin, value_units, x, 0, 2), set_f64(0)};
     struct rests of_square = square_into_bins(&bins, square, low);
-    if (nothing(value) && nothing(of_square))
+    if (nothing(of_square))                       /* then x leaves nothing either: the last bit of x^2 is twice as far down */
         return bins;
     struct row_bins all = bins;
     deal_rests(&all, value, of_square, first, code, n);
