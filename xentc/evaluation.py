@@ -537,23 +537,48 @@ in a paired t-test over 4 rows).
     for name, value in (("y_true", y_true), ("proba_a", proba_a), ("proba_b", proba_b)):
         if not is_array_like(value):
             raise ValueError(f"{name} is {shown(value)}; expected an array or a list")
-    both = [Predictions(proba_a, logits, n_threads, "proba_a"), Predictions(proba_b, logits, n_threads, "proba_b")]
-    rows = LabelledRows(y_true, both, sample_weight, labels)
-    for guess in (True, False):
-        if not guess:
-            rows.read(guess=False)
-        a, b, difference = Moments(1), Moments(1), Moments(1)
-        for start, stop, (losses_a, losses_b) in rows.pieces([a, b]):
-            with np.errstate(invalid="ignore"):
-                np.subtract(losses_b, losses_a, out=losses_b)
-            difference.add(losses_b, rows.weight_of(start, stop), n_threads)
-        if not rows.guess_failed():
-            break
-    rows.check()
-    if difference.weights()[0] == 0:
-        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    mean, error, n = float(difference.means()[0]), difference.standard_error(), difference.effective_count()
-    low, high = interval(mean, error, n, level)
-    return LogLossComparison(
-        float(a.means()[0]), float(b.means()[0]), mean, error, low, high, float(level), p_value(mean, error, n), rows.n
-    )
+    losses = PairedLosses(labels, logits)
+    losses.update(y_true, proba_a, proba_b, sample_weight, n_threads=n_threads)
+    return losses.comparison(level)
+
+
+class PairedLosses:
+    """The sums of the losses of two models and of their differences, of rows that may come in pieces."""
+
+    def __init__(self, labels: Any, from_logits: bool) -> None:
+        """labels: as in `LabelledRows`; of pieces GivenClasses."""
+        self.labels, self.from_logits, self.count = labels, from_logits, 0
+        self.a, self.b, self.difference = Moments(1), Moments(1), Moments(1)
+
+    def update(
+        self, y_true: Any, proba_a: Any, proba_b: Any, sample_weight: Any, n_threads: int | None = None,
+        some_weight: bool = True,
+    ) -> None:
+        """Add rows. some_weight: not all of their weights may be 0."""
+        both = [
+            Predictions(proba_a, self.from_logits, n_threads, "proba_a"),
+            Predictions(proba_b, self.from_logits, n_threads, "proba_b"),
+        ]
+        rows = LabelledRows(y_true, both, sample_weight, self.labels, some_weight)
+        for guess in (True, False):
+            if not guess:
+                rows.read(guess=False)
+            a, b, difference = Moments(1), Moments(1), Moments(1)
+            for start, stop, (losses_a, losses_b) in rows.pieces([a, b]):
+                with np.errstate(invalid="ignore"):
+                    np.subtract(losses_b, losses_a, out=losses_b)
+                difference.add(losses_b, rows.weight_of(start, stop), n_threads)
+            if not rows.guess_failed():
+                break
+        rows.check()
+        self.a, self.b, self.difference = self.a.plus(a), self.b.plus(b), self.difference.plus(difference)
+        self.count += rows.n
+
+    def comparison(self, level: float) -> LogLossComparison:
+        difference = self.difference
+        if difference.weights()[0] == 0:
+            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        mean, error, n = float(difference.means()[0]), difference.standard_error(), difference.effective_count()
+        low, high = interval(mean, error, n, level)
+        a, b = float(self.a.means()[0]), float(self.b.means()[0])
+        return LogLossComparison(a, b, mean, error, low, high, float(level), p_value(mean, error, n), self.count)
