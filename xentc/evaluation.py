@@ -34,13 +34,18 @@ _FEW_CLASSES = 1000
 class Table(dict[str, np.ndarray]):
     """Columns by name, all of one length. ``pandas.DataFrame`` and ``polars.DataFrame`` take it as it is."""
 
-    def __repr__(self) -> str:
+    def lines(self) -> list[tuple[str, ...]]:
+        """The names and the cells of each line, as text; of many lines the first and the last."""
         columns = [[name, *_cells(column)] for name, column in self.items()]
         if len(columns[0]) > 41:
             columns = [[*column[:21], "..." if i == 0 else "", *column[-20:]] for i, column in enumerate(columns)]
-        widths = [max(map(len, column)) for column in columns]
+        return list(zip(*columns, strict=True))
+
+    def __repr__(self) -> str:
+        all_cells = self.lines()
+        widths = [max(map(len, column)) for column in zip(*all_cells, strict=True)]
         lines = []
-        for cells in zip(*columns, strict=True):
+        for cells in all_cells:
             first, *others = zip(cells, widths, strict=True)
             lines.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip())
         return "\n".join(lines)
