@@ -32,18 +32,22 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
 
 import xentc
-from xentc import files
+from xentc import _statistics, files
 from xentc.evaluation import LogLoss, LogLossComparison, Table
 
 _SCHEMA = 1
 
 # What may be installed beside this package.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "pyarrow", "matplotlib", "rich", "torch")
+
+# For each cell and library of the benchmark.
+_SECONDS = 0.5
 
 # Labels and files of more characters lose their middle.
 _LONGEST = 30
@@ -70,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="xentc", usage="xentc {score,compare,bench,info} ... [--help]",
         epilog="examples:\n"
-        "  xentc score predictions.parquet --target y --proba 'p_*' --by country --worst 10\n"
+        "  xentc score predictions.parquet --target y --proba 'p_*' --by country\n"
         "  xentc compare truth.npy old.npy new.npy --fail-above 0.001\n"
         "exit status: 0, 1 if a --fail threshold is passed, 2 for bad input",
     )
@@ -97,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "compare", help="whether predictions B are better than A", usage="xentc compare data [A B] [options]",
         epilog="examples:\n"
         "  xentc compare truth.npy old.npy new.npy --fail-above 0.001\n"
-        "  xentc compare predictions.parquet --target y --proba-a 'old_*' --proba-b 'new_*'",
+        "  xentc compare t.parquet --target y --proba-a 'old_*' --proba-b 'new_*'",
     )
     compare.add_argument("data", help="a table, a folder of tables, or the labels alone")
     compare.add_argument("a", metavar="A", nargs="?", help="the probabilities of A, where not in data")
@@ -109,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser(
         "bench", help="time it beside what is installed here", usage="xentc bench [--json]",
-        epilog="Milliseconds, the best of the runs of half a second; all of it takes less than a minute.",
+        epilog="Milliseconds, the best of half a second; all takes less than a minute.",
     )
     info = commands.add_parser("info", help="versions, instruction sets, threads", usage="xentc info [--json]")
     for command, run in ((bench, _bench), (info, _info)):
@@ -125,7 +129,7 @@ def _add_columns(command: argparse.ArgumentParser, probas: list[str]) -> None:
     command.add_argument("--weight", metavar="NAME|FILE", help="weights: a column of data, or a file")
     command.add_argument("--labels", metavar="A,B,...", help="all labels, where data may lack some")
     command.add_argument("--from-logits", action="store_true", help="logits, not probabilities")
-    command.add_argument("--level", metavar="X", type=float, default=0.95, help="that of the interval (0.95)")
+    command.add_argument("--level", metavar="X", type=_level, default=0.95, help="that of the interval (0.95)")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -133,6 +137,13 @@ def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
     return int(text)
+
+
+def _level(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -369,6 +380,7 @@ def _compare(options: argparse.Namespace, progress: _Progress) -> int:
     _check_plot(options.plot)
     if (options.a is None) != (options.b is None):
         raise ValueError("the predictions of A are given, but not those of B; expected both, or columns of data")
+    _statistics.p_value(1.0, 1.0, 2.0)                         # without SciPy nothing need be read
     with _Told() as told:
         both = [(options.a, _names(options.proba_a)), (options.b, _names(options.proba_b))]
         rows = files.Batches(options.data, both, options.target, options.weight, None, _labels(options), 1 << 24)
@@ -439,7 +451,7 @@ def _print(sections: list[tuple[str, Any]]) -> None:
             grid = table.Table.grid(padding=(0, 2))
             for name, value in content:
                 grid.add_row(text.Text(name, "bold"), text.Text(value))
-            out.print(grid)
+            out.print(grid, *[""] * (len(sections) > 1), sep="\n")
 
 
 def _text(sections: list[tuple[str, Any]]) -> str:
@@ -581,8 +593,8 @@ def _libraries() -> dict[str, Any]:
 
 
 def _best(call: Callable[[], Any]) -> float:
-    """Milliseconds: the best of the runs of half a second, after a first one."""
-    end, best, runs = time.perf_counter() + 0.5, math.inf, 0
+    """Milliseconds: the best run."""
+    end, best, runs = time.perf_counter() + _SECONDS, math.inf, 0
     while runs < 2 or (time.perf_counter() < end and runs < 1000):
         start = time.perf_counter()
         call()

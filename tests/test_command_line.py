@@ -1,0 +1,379 @@
+"""The command xentc: what it prints in a pipe and at a terminal, its JSON, its exit statuses, and how it is stopped."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+import xentc
+from xentc import command_line, files
+from xentc.command_line import main
+
+N = 3000
+SCORE_KEYS = [
+    "schema", "command", "version", "log_loss", "standard_error", "low", "high", "level", "d2", "rows", "weight", "labels",
+    "by_class", "by_group", "worst", "warnings", "failed",
+]
+LINE_KEYS = ["label", "rows", "weight", "log_loss", "standard_error", "share"]
+
+
+def data():
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(3), N)
+    truth = np.array(["a", "b", "c"])[(proba.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1)]
+    other = proba * rng.uniform(0.5, 2, proba.shape)
+    return truth, proba, other / other.sum(axis=1, keepdims=True), rng.integers(1, 5, N), rng.choice(["de", "en"], N)
+
+
+TRUTH, OLD, NEW, WEIGHT, COUNTRY = data()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("predictions")
+    for name, a in (("truth", TRUTH), ("old", OLD), ("new", NEW), ("w", WEIGHT)):
+        np.save(path / f"{name}.npy", a)
+    columns = {f"p_{label}": OLD[:, i] for i, label in enumerate("abc")}
+    pa.parquet.write_table(pa.table({"y": TRUTH, "country": COUNTRY, "w": WEIGHT} | columns), path / "t.parquet")
+    return path
+
+
+@pytest.fixture
+def run(folder, capsys, monkeypatch):
+    """Runs the command in the folder: status, stdout and stderr."""
+    monkeypatch.chdir(folder)
+
+    def call(*arguments):
+        try:
+            status = main(list(arguments))
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+TABLE = ("score", "t.parquet", "--target", "y", "--proba", "p_*")
+
+
+def test_score_as_text(run):
+    status, out, err = run(*TABLE, "--by", "country", "--worst", "2", "--weight", "w")
+    assert (status, err) == (0, "")
+    metric = xentc.LogLoss(["a", "b", "c"]).update(TRUTH, OLD, sample_weight=WEIGHT, groups=COUNTRY)
+    low, high = metric.confidence_interval()
+    head = f"log-loss  {metric.result():.6g} (95 % interval {low:.6g} to {high:.6g})\nD2        {metric.d2():.6g}\n"
+    assert out.startswith(head)
+    assert f"rows      {N:,}\nweight    {WEIGHT.sum():,}\n" in out
+    assert f"by class\n{metric.by_class()}\n" in out
+    assert f"by country\n{metric.by_group()}\n" in out
+    losses = xentc.log_loss_per_sample(TRUTH, OLD)
+    rows = re.findall(r"^(\d+) +(\w) +([\d.]+)$", out.partition("worst rows")[2], re.MULTILINE)
+    assert [int(row[0]) for row in rows] == np.argsort(-losses)[:2].tolist()
+    assert [row[1] for row in rows] == [TRUTH[int(row[0])] for row in rows]
+
+
+def test_score_as_json(run):
+    arguments = "score truth.npy old.npy --weight w.npy --labels a,b,c --worst 3 --json".split()
+    status, out, err = run(*arguments)
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    got = json.loads(out)
+    assert list(got) == SCORE_KEYS
+    metric = xentc.LogLoss(["a", "b", "c"]).update(TRUTH, OLD, sample_weight=WEIGHT)
+    assert (got["schema"], got["command"], got["version"]) == (1, "score", xentc.__version__)
+    assert got["log_loss"] == metric.result()
+    assert (got["low"], got["high"]) == metric.confidence_interval()
+    assert (got["d2"], got["rows"], got["weight"]) == (metric.d2(), N, WEIGHT.sum())
+    assert [list(line) for line in got["by_class"]] == [LINE_KEYS] * 3
+    assert got["by_class"][1]["log_loss"] == metric.by_class()["log_loss"][1]
+    assert got["by_group"] is None
+    assert [list(line) for line in got["worst"]] == [["file", "row", "label", "log_loss"]] * 3
+    worst = np.argsort(-xentc.log_loss_per_sample(TRUTH, OLD))[:3].tolist()
+    assert [line["row"] for line in got["worst"]] == worst
+    assert run(*arguments)[1] == out
+    assert json.loads(run(*TABLE, "--by", "country", "--json")[1])["by_group"][0]["label"] == "de"
+
+
+def test_the_worst_rows_do_not_depend_on_batches(folder):
+    options = type("Options", (), {"worst": 7, "from_logits": False})
+    proba = OLD[np.arange(N) % 40]                              # many equal losses
+    losses = xentc.log_loss_per_sample(TRUTH, proba)
+    want = np.argsort(-losses, kind="stable")[:7].tolist()
+    for size in (1, 10, 1000, N):
+        worst = []
+        for start in range(0, N, size):
+            part = slice(start, start + size)
+            batch = files.Batch(TRUTH[part], [proba[part]], None, None, "f", start)
+            worst = command_line._worst(worst, batch, start, np.array(["a", "b", "c"]), options)
+        assert [row[3] for row in worst] == want
+
+
+def test_compare(run):
+    status, out, err = run("compare", "truth.npy", "old.npy", "new.npy")
+    want = xentc.compare_log_loss(TRUTH, OLD, NEW)
+    assert (status, out, err) == (0, f"{want!r}\n", "")
+    got = json.loads(run("compare", "truth.npy", "old.npy", "new.npy", "--json", "--weight", "w.npy")[1])
+    want = xentc.compare_log_loss(TRUTH, OLD, NEW, sample_weight=WEIGHT)
+    names = ["log_loss_a", "log_loss_b", "difference", "standard_error", "low", "high", "level", "p_value"]
+    assert list(got) == ["schema", "command", "version", *names, "rows", "warnings", "failed"]
+    assert [got[name] for name in names] == [getattr(want, name) for name in names]
+    two = run("compare", "t.parquet", "--target", "y", "--proba-a", "p_*", "--proba-b", "p_c, p_b, p_a", "--json")[1]
+    assert json.loads(two)["difference"] == 0
+
+
+def test_thresholds(run, folder):
+    loss = xentc.log_loss(TRUTH, OLD)
+    assert run(*TABLE, "--fail-above", str(loss))[::2] == (0, "")
+    status, out, err = run(*TABLE, "--fail-above", "0.5", "--json")
+    assert (status, err) == (1, f"xentc: failed: the log-loss of {loss!r} is above 0.5\n")
+    assert json.loads(out)["failed"] == [f"the log-loss of {loss!r} is above 0.5"]
+    (folder / "old.json").write_text(out)
+    assert run(*TABLE, "--fail-if-worse-than", "old.json")[0] == 0
+    status, _, err = run("score", "truth.npy", "new.npy", "--fail-if-worse-than", "old.json")
+    assert status == 1
+    assert re.fullmatch(rf"xentc: failed: the log-loss of \S+ is above the {loss} of old\.json\n", err)
+    difference = xentc.compare_log_loss(TRUTH, OLD, NEW).difference
+    assert run("compare", "truth.npy", "old.npy", "new.npy", "--fail-above", "1")[0] == 0
+    status, _, err = run("compare", "truth.npy", "old.npy", "new.npy", "--fail-above", "0.001")
+    assert (status, err) == (1, f"xentc: failed: B's log-loss minus A's is {difference!r}, above 0.001\n")
+    for text in ("{}", "no", '{"log_loss": null}', "[]", '{"log_loss": true}'):
+        (folder / "bad.json").write_text(text)
+        status, out, err = run(*TABLE, "--fail-if-worse-than", "bad.json")
+        assert (status, out) == (2, "")
+        assert err == 'xentc: bad.json has no number "log_loss"; expected what xentc score --json printed\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("score none.npy old.npy", "xentc: none.npy does not exist"),
+        ("score truth.npy w.npy --from-logits", "xentc: 'w' of w.npy has 1 probabilities a row; expected 3, one for each"),
+        ("score t.parquet", "xentc: target is None; expected one of the columns of t.parquet"),
+        ("score t.parquet --target y --proba q_*", "xentc: t.parquet has no column 'q_*' (proba); it has ['y', 'country'"),
+        ("score t.parquet --target y --proba p_* --by z", "xentc: t.parquet has no column 'z' (by), and there is no such"),
+        ("score truth.npy old.npy --labels a,b", "xentc: 'old' of old.npy has 3 probabilities a row; expected 2"),
+        ("score truth.npy old.npy --labels a,b,d", "xentc: truth.npy, row "),
+        ("score truth.npy old.npy --plot x.gif", "xentc: --plot is x.gif; expected a name that ends in .png, .svg or .html"),
+        ("score truth.npy old.npy --level 2", "xentc score: argument --level: '2' is no number between 0 and 1"),
+        ("compare truth.npy old.npy", "xentc: the predictions of A are given, but not those of B"),
+        ("score", "xentc score: the following arguments are required: data (see xentc score --help)"),
+        ("score truth.npy old.npy --worst x", "xentc score: argument --worst: 'x' is no number of rows"),
+        ("score truth.npy old.npy --what", "xentc: unrecognized arguments: --what"),
+        ("", "xentc: the following arguments are required: command"),
+        ("guess", "xentc: argument command: invalid choice: 'guess'"),
+    ],
+)
+def test_bad_input(arguments, text, run):
+    status, out, err = run(*arguments.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(text)
+
+
+def test_a_damaged_file(run, folder):
+    content = (folder / "t.parquet").read_bytes()
+    (folder / "cut.parquet").write_bytes(content[:-100])
+    status, out, err = run("score", "cut.parquet", "--target", "y", "--proba", "p_*", "--json")
+    assert (status, out) == (2, "")
+    assert err.startswith("xentc: cut.parquet cannot be read as parquet: ")
+
+
+def test_warnings_are_said_once(run, folder):
+    np.save(folder / "half.npy", OLD / 2)
+    status, out, err = run("score", "truth.npy", "half.npy", "--json")
+    text = "The y_prob values do not sum to one. Make sure to pass probabilities."
+    assert (status, err) == (0, f"xentc: warning: {text}\n")
+    assert json.loads(out)["warnings"] == [text]
+
+
+def test_numbers_that_are_not_finite(run, folder):
+    np.save(folder / "y1.npy", np.array([0]))
+    np.save(folder / "p1.npy", np.array([0.5]))
+    status, out, _ = run("score", "y1.npy", "p1.npy", "--labels", "0,1", "--json")
+    assert status == 0
+    got = json.loads(out)
+    assert (got["standard_error"], got["d2"], got["by_class"][1]["log_loss"]) == (None, None, None)
+    assert got["labels"] == [0, 1]
+
+
+def test_labels_control_no_terminal(run, folder):
+    np.save(folder / "ye.npy", np.array(["\x1b[31mred", "b" * 50] * 5))
+    np.save(folder / "pe.npy", np.full(10, 0.5))
+    status, out, _ = run("score", "ye.npy", "pe.npy")
+    assert status == 0
+    assert "?[31mred" in out
+    assert "bbbbb...bbbbb" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html"])
+def test_pictures(suffix, run, folder):
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!DOCTYPE html>"}[suffix]
+    assert run(*TABLE, "--by", "country", "--plot", f"score.{suffix}")[0] == 0
+    assert run("compare", "truth.npy", "old.npy", "new.npy", "--plot", f"compare.{suffix}")[0] == 0
+    for name in ("score", "compare"):
+        content = (folder / f"{name}.{suffix}").read_bytes()
+        assert content.startswith(start)
+        assert suffix != "html" or (b"<svg" in content and content.count(b"log-loss") >= 1)
+
+
+def test_info(run):
+    assert run("info")[1].startswith("versions:         xentc ")
+    got = json.loads(run("info", "--json")[1])
+    assert got["packages"]["numpy"] == np.__version__
+    assert got["instruction_sets"] == xentc.show_config(mode="dicts")["instruction_sets"]
+
+
+def test_bench(run, monkeypatch):
+    monkeypatch.setattr(command_line, "_SECONDS", 0.01)
+    cells = [(name, calls) for name, calls in command_line._cells() if "100x3" in name]
+    monkeypatch.setattr(command_line, "_cells", lambda: cells)
+    _, out, err = run("bench", "--json")
+    got = json.loads(out)["cells"]
+    assert err == ""
+    assert [cell["cell"] for cell in got] == [name for name, _ in cells]
+    assert all(time > 0 for cell in got for time in cell["milliseconds"].values())
+    assert run("bench")[1].startswith("milliseconds")
+
+
+@pytest.mark.parametrize("arguments", ["--help", "score --help", "compare --help", "bench -h", "info -h"])
+def test_help_fits_a_screen(arguments, run):
+    arguments = arguments.split()
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert arguments[0] not in ("--help", "score", "compare") or "examples:" in out
+
+
+# In processes of their own
+
+COMMAND = [sys.executable, "-P", "-m", "xentc"]
+
+
+def environment(**more):
+    # The package that is tested here, not the folder of its source.
+    path = os.pathsep.join([str(Path(xentc.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "TERM": "xterm-256color", **more}
+
+
+def test_a_closed_pipe_is_quiet(folder):
+    for fail, status in (([], 0), (["--fail-above", "0"], 1)):
+        read, write = os.pipe()
+        os.close(read)
+        run = subprocess.run(
+            [*COMMAND, *TABLE, *fail], cwd=folder, env=environment(), stdout=write, stderr=subprocess.PIPE, text=True
+        )
+        os.close(write)
+        assert run.returncode == status
+        assert "Error" not in run.stderr
+        assert run.stderr.startswith("xentc: failed") == bool(fail)
+
+
+def test_nothing_but_the_result_in_a_pipe(folder):
+    run = subprocess.run([*COMMAND, *TABLE, "--json"], cwd=folder, env=environment(), capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout)["log_loss"] == xentc.log_loss(TRUTH, OLD)
+
+
+def at_a_terminal(folder, arguments, stdout=True, **more):
+    """What appears at a terminal, and the exit status."""
+    control, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=folder, env=environment(**more), stdin=terminal, stderr=terminal,
+        stdout=terminal if stdout else subprocess.DEVNULL,
+    )
+    os.close(terminal)
+    seen = b""
+    while select.select([control], [], [], 30)[0]:
+        try:
+            part = os.read(control, 65536)
+        except OSError:                                        # its end
+            break
+        if not part:
+            break
+        seen += part
+    os.close(control)
+    return seen.decode(), process.wait()
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_at_a_terminal(columns, folder):
+    pytest.importorskip("rich")
+    seen, status = at_a_terminal(folder, [*TABLE, "--by", "country"], COLUMNS=columns, NO_COLOR="1")
+    assert status == 0
+    assert "rows/s" in seen
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+    assert "by country" in plain
+    assert "─" in plain
+    assert max(map(len, re.split(r"[\r\n]+", plain))) <= int(columns)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", seen)         # no colour
+
+
+def test_progress_goes_to_stderr(folder):
+    """Also without rich, and where stdout goes elsewhere."""
+    (folder / "plain").mkdir(exist_ok=True)
+    (folder / "plain" / "rich.py").write_text("raise ImportError\n")
+    seen, status = at_a_terminal(folder, TABLE, stdout=False, PYTHONPATH=os.pathsep.join(
+        [str(folder / "plain"), environment()["PYTHONPATH"]]
+    ))
+    assert status == 0
+    assert re.search(r"3,000 rows, [\d,]+ rows/s, 0 s left", seen)
+    assert seen.endswith("\r\x1b[K")
+    assert "log-loss" not in seen
+
+
+def test_interrupted(folder):
+    """In the middle of a large file."""
+    path = folder / "large.csv"
+    path.write_text("y,p\n" + "0,0.25\n1,0.75\n" * 1_500_000)
+    process = subprocess.Popen(
+        [*COMMAND, "score", path, "--target", "y", "--proba", "p", "--labels", "0,1", "--worst", "1000"], cwd=folder,
+        env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    out, err = process.communicate(timeout=20)
+    path.unlink()
+    if process.returncode == 0:
+        pytest.skip("it was done before")
+    assert time.monotonic() - start < 5
+    assert (process.returncode, out) == (130, "")
+    assert re.fullmatch(r"xentc: interrupted after [\d,]+ rows\n", err)
+
+
+def test_without_pyarrow_and_scipy(folder):
+    """Arrays need neither; tables say what is missing."""
+    hidden = folder / "hidden"
+    hidden.mkdir(exist_ok=True)
+    for name in ("pyarrow", "scipy", "rich", "matplotlib"):
+        (hidden / f"{name}.py").write_text(f"raise ImportError('no {name}')\n")
+    env = environment()
+    env["PYTHONPATH"] = os.pathsep.join([str(hidden), env["PYTHONPATH"]])
+
+    def run(*arguments):
+        return subprocess.run([*COMMAND, *arguments], cwd=folder, env=env, capture_output=True, text=True)
+
+    got = run("score", "truth.npy", "old.npy")
+    assert (got.returncode, got.stderr) == (0, "")
+    assert re.match(r"log-loss  [\d.]+ \(standard error [\d.]+\)\n", got.stdout)
+    got = run(*TABLE)
+    assert (got.returncode, got.stdout) == (2, "")
+    assert got.stderr == 'xentc: xentc.files needs pyarrow for tables: pip install "xentc[files]"\n'
+    got = run("compare", "truth.npy", "old.npy", "new.npy")
+    assert (got.returncode, got.stdout) == (2, "")
+    assert got.stderr == 'xentc: intervals and p-values need SciPy: pip install "xentc[stats]"\n'
+    got = run("score", "truth.npy", "old.npy", "--plot", "x.png")
+    assert got.returncode == 2
+    assert "matplotlib" in got.stderr
