@@ -165,6 +165,7 @@ def test_thresholds(run, folder):
         ("score truth.npy old.npy --labels a,b,d", "xentc: truth.npy, row "),
         ("score truth.npy old.npy --plot x.gif", "xentc: --plot is x.gif; expected a name that ends in .png, .svg or .html"),
         ("score truth.npy old.npy --level 2", "xentc score: argument --level: '2' is no number between 0 and 1"),
+        ("score truth.npy old.npy --plot no/x.png", "xentc: --plot is no/x.png, in a folder that does not exist"),
         ("compare truth.npy old.npy", "xentc: the predictions of A are given, but not those of B"),
         ("score", "xentc score: the following arguments are required: data (see xentc score --help)"),
         ("score truth.npy old.npy --worst x", "xentc score: argument --worst: 'x' is no number of rows"),

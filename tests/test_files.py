@@ -195,6 +195,47 @@ def test_labels_are_read_as_the_target(tmp_path):
     assert files.score(path, target="y", proba="p").result() == log_loss(TRUTH, PROBA)
 
 
+def test_a_pattern_leaves_the_other_columns_out(tmp_path):
+    path = written(tmp_path, TABLE.drop_columns("other"), "parquet")
+    assert files.score(path, target="y", proba="*", weight="w", by="lang") == EXPECTED
+    # Where columns are matched by name, the order of the labels says nothing.
+    assert files.score(path, target="y", proba="*", weight="w", by="lang", labels=["cat", "ant", "bee"]) == EXPECTED
+
+
+def test_text_in_csv(tmp_path):
+    path = tmp_path / "t.csv"
+    for lines, text in (
+        (["NA,0.5,0.5", ",0.5,0.5"], "row 1: y is missing"), (["a,0.5,0.5", "NA,NaN,0.5"], "row 1: Input contains NaN"),
+        (["a,0.5,0.5", "b,,0.5"], "row 1: p is missing"), (["a,0.5,0.5", "b,NA,0.5"], "row 1: .*invalid value 'NA'"),
+    ):
+        path.write_text("\n".join(["y,p,q", *lines]))
+        with pytest.raises(ValueError, match=text):
+            files.score(path, target="y", proba=["p", "q"])
+    path.write_text('y,p,q\nNA,0.5,0.5\n"",0.5,0.5\n')
+    assert files.score(path, target="y", proba=["p", "q"]).classes_.tolist() == ["", "NA"]
+    path.write_bytes(b"y,p,q\na,0.5,0.5\n\xff\xfe,0.5,0.5\n")
+    with pytest.raises(TypeError, match=r"'y' of .*t\.csv: Support for labels represented as bytes"):
+        files.score(path, target="y", proba=["p", "q"])
+
+
+def test_targets_that_are_none(tmp_path):
+    np.save(tmp_path / "p.npy", np.full(4, 0.5))
+    for values, text in (
+        ([0.5, 1.5, 2, 3], "Unknown label type"), ([1, 1, 1, 1], r"one label only, 1 \(give labels="),
+        ([[0, 1]] * 4, "2 columns; expected one label a row"), (np.arange(4).astype("M8[D]"), "Unknown label type"),
+    ):
+        np.save(tmp_path / "y.npy", values)
+        with pytest.raises(ValueError, match=rf"y.* of .*y\.npy.*{text}"):
+            files.score(tmp_path / "y.npy", tmp_path / "p.npy")
+
+
+def test_damaged_text(tmp_path):
+    values = pa.array([b"a", b"\xff"] * 5).view(pa.string())
+    path = written(tmp_path, pa.table({"y": values, "p": np.full(10, 0.5)}), "feather")
+    with pytest.raises(ValueError, match=r"t\.feather cannot be read as feather: .*UTF8"):
+        files.score(path, target="y", proba="p")
+
+
 def changed(column, row, value, kind=None):
     values = TABLE[column].to_pylist()
     values[row] = value
@@ -308,6 +349,19 @@ def test_damage_inside(tmp_path):
         path.write_bytes(whole)
         with pytest.raises(ValueError, match=re.escape(str(path))):
             files.score(path, target="y", proba="p_*", labels=LABELS)
+
+
+def test_strings_that_lie_elsewhere(tmp_path):
+    """pyarrow reads them wherever the file says."""
+    path = tmp_path / "t.feather"
+    pyarrow.feather.write_feather(pa.table({"y": ["a", "b"] * 50, "p": np.full(100, 0.5)}), path, compression="uncompressed")
+    content = path.read_bytes()
+    offsets = np.arange(101, dtype=np.int32)
+    assert content.count(offsets.tobytes()) == 1
+    offsets[50] = 1 << 30
+    path.write_bytes(content.replace(np.arange(101, dtype=np.int32).tobytes(), offsets.tobytes()))
+    with pytest.raises(ValueError, match=r"t\.feather cannot be read as feather: "):
+        files.score(path, target="y", proba="p")
 
 
 def test_a_csv_that_ends_within_a_row(tmp_path):

@@ -500,6 +500,8 @@ def _check_plot(path: str | None) -> None:
     if path is not None:
         if not path.endswith((".png", ".svg", ".html")):
             raise ValueError(f"--plot is {path}; expected a name that ends in .png, .svg or .html")
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise FileNotFoundError(f"--plot is {path}, in a folder that does not exist")
         import matplotlib
 
         matplotlib.use("Agg")

@@ -108,8 +108,8 @@ def score(
     target : str, optional
         The column of the labels, or the array of an ``.npz``. Not needed where there is one only.
     proba : str or sequence of str, optional
-        The columns of the probabilities: names, or a pattern such as ``p_*``. Where not given, all columns of
-        ``predictions``. One column may hold lists.
+        The columns of the probabilities: names, or a pattern such as ``p_*``, which does not mean the columns of the other
+        arguments. Where not given, all columns of ``predictions``. One column may hold lists.
     weight, by : str or path, optional
         Weights of the rows, and groups for :meth:`LogLoss.by_group`: a column of ``data``, or else a file.
     labels : array_like, optional
@@ -312,7 +312,7 @@ def _located(batch: Batch, error: Exception, add: Callable[[Batch], None]) -> Ex
             low, high = (low, middle) if raised(low, middle) else (middle, high)
         of_row = raised(low, high)
     if of_row is None:                                         # of no row alone
-        return type(error)(f"{batch.file}, rows {batch.row} to {batch.row + len(batch) - 1}: {error}")
+        return _of_kind(error, f"{batch.file}, rows {batch.row} to {batch.row + len(batch) - 1}: {error}")
     values = {"label": batch.truth[low]}
     for name, proba in zip(["prediction"] if len(batch.probas) == 1 else ["A", "B"], batch.probas, strict=True):
         values[name] = proba[low]
@@ -320,7 +320,11 @@ def _located(batch: Batch, error: Exception, add: Callable[[Batch], None]) -> Ex
         values["weight"] = batch.weight[low]
     plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
     text = ", ".join(f"{name} {shown(value)}" for name, value in plain.items())
-    return type(of_row)(f"{batch.file}, row {batch.row + low}: {of_row} ({text})")
+    return _of_kind(of_row, f"{batch.file}, row {batch.row + low}: {of_row} ({text})")
+
+
+def _of_kind(error: Exception, text: str) -> Exception:
+    return TypeError(text) if isinstance(error, TypeError) else ValueError(text)
 
 
 class Batches:
@@ -335,19 +339,27 @@ class Batches:
             raise ValueError(f"batch_size is {self.batch_size}; expected a number of bytes >= 1")
         main = _open(data, "data")
         self.name = main.name
-        self._target = _Column(main, _names(main, target, "target", single=True))
+        self._target = _Column(main, _names(main, target, "target", [], single=True))
+        self._weight, self._groups = _column_or_file(main, weight, "weight"), _column_or_file(main, by, "by")
+        others = [role.names[0] for role in (self._target, self._weight, self._groups) if role and role.source is main]
         self._probas = []
         for path, columns in predictions:
             source = main if path is None else _open(path, "predictions")
             if path is None and columns is None:
                 raise ValueError(f"neither proba nor predictions are given: which of {shown(main.names)} of {main.name}?")
-            self._probas.append(_Column(source, _names(source, columns, "proba")))
-        self._weight, self._groups = _column_or_file(main, weight, "weight"), _column_or_file(main, by, "by")
+            self._probas.append(_Column(source, _names(source, columns, "proba", others if source is main else [])))
         self._roles = [self._target, *self._probas, *(role for role in (self._weight, self._groups) if role)]
         self._set_types(labels)
         self._check_lengths()
         self.labels = self._found_labels() if labels is None else _as_target(labels, self._target)
-        self._orders = [self._order(proba) for proba in self._probas]
+        try:
+            self._classes = read_classes(self.labels).classes
+        except (TypeError, ValueError) as error:
+            raise _of_kind(error, f"{self._target.text if labels is None else 'labels'}: {error}") from None
+        orders = [self._order(proba) for proba in self._probas]
+        if None not in orders:                                 # their order says nothing
+            self.labels = self._classes
+        self._orders = [order or proba.names for order, proba in zip(orders, self._probas, strict=True)]
 
     @property
     def n_rows(self) -> int | None:
@@ -376,20 +388,21 @@ class Batches:
         for pieces in _ahead(_aligned([self._target], self.batch_size)):
             piece, (column,) = pieces[0]
             _check_no_nulls(piece, self._target.names, [column])
-            if not isinstance(column, np.ndarray):
+            if not isinstance(column, np.ndarray) and str(column.type) not in ("float", "double"):
                 column = column.unique()
-            values = _values(column)
-            _check_no_nan(piece, self._target.names[0], values)
+            values = _labels_of(piece, self._target.names[0], column)
             found.update(read_groups(values, len(values)).classes.tolist())
             if len(found) > _MOST_LABELS:
                 raise ValueError(f"{self._target.text} has more than {_MOST_LABELS:,} different labels")
         if not found:
             raise ValueError(f"{self.name} has no rows")
+        if len(found) == 1:
+            raise ValueError(f"{self._target.text} has one label only, {found.pop()!r}{_LACKING}")
         return np.array(sorted(found), object if isinstance(next(iter(found)), str) else None)
 
-    def _order(self, proba: _Column) -> list[str]:
-        """The columns in the order of the sorted labels."""
-        labels, names = read_classes(self.labels).classes.tolist(), proba.names
+    def _order(self, proba: _Column) -> list[str] | None:
+        """The columns in the order of the sorted labels; None where they are not named after these."""
+        labels, names = self._classes.tolist(), proba.names
         if len(names) == 1:
             tail = re.split(r"[^0-9A-Za-z]", names[0])[-1]
             if len(labels) == 2 and not proba.is_nested and _key(tail, labels[0]) == _key(str(labels[0]), labels[0]):
@@ -397,7 +410,7 @@ class Batches:
                     f"{proba.text} is named after the first label, {labels[0]!r}; expected the probability of the second, "
                     f"{labels[1]!r}, or columns of both"
                 )
-            return names
+            return None
         if len(names) != len(labels):
             raise ValueError(f"{proba.text} are {len(names)} columns for {len(labels)} labels, {shown(labels)}{_LACKING}")
         keys = [_key(str(label), label) for label in labels]
@@ -411,25 +424,19 @@ class Batches:
                 return [columns[key] for key in keys]
         if any(columns.keys() & set(keys) for columns in found[:2]):
             raise ValueError(f"{proba.text} are named {shown(names)}; expected one column for each label, {shown(labels)}")
-        return names
+        return None
 
     def _batches(self) -> Generator[Batch, None, None]:
         n_classes = len(self.labels)
         for pieces in _aligned(self._roles, self.batch_size):
-            of_role: dict[int, tuple[_Piece, list[Any]]] = {}
-            for role, (piece, columns) in zip(self._roles, pieces, strict=True):
+            of = dict(zip(self._roles, pieces, strict=True))
+            for role, (piece, columns) in of.items():
                 _check_no_nulls(piece, role.names, columns)
-                of_role[id(role)] = piece, columns
-            piece, (truth,) = of_role[id(self._target)]
-            place, truth = piece, _values(truth)
-            _check_no_nan(piece, self._target.names[0], truth)
-            if truth.ndim == 2 and truth.shape[1] == 1:
-                truth = truth[:, 0]
-            if truth.ndim > 1:
-                raise ValueError(f"{self._target.text} has shape {truth.shape[1:]} a row; expected one label a row")
+            place, (column,) = of[self._target]
+            truth = _labels_of(place, self._target.names[0], column)
             probas = []
             for role, order in zip(self._probas, self._orders, strict=True):
-                piece, columns = of_role[id(role)]
+                piece, columns = of[role]
                 matrix = _matrix(piece, order, dict(zip(role.names, columns, strict=True)))
                 width = matrix.shape[1] if matrix.ndim == 2 else 1
                 if width != n_classes and (width, n_classes) != (1, 2):
@@ -440,12 +447,11 @@ class Batches:
                 probas.append(matrix)
             weight = groups = None
             if self._weight:
-                piece, columns = of_role[id(self._weight)]
-                weight = _numbers(piece, self._weight.names[0], columns[0])
+                piece, (column,) = of[self._weight]
+                weight = _numbers(piece, self._weight.names[0], column)
             if self._groups:
-                piece, (column,) = of_role[id(self._groups)]
-                groups = _values(column)
-                _check_no_nan(piece, self._groups.names[0], groups)
+                piece, (column,) = of[self._groups]
+                groups = _labels_of(piece, self._groups.names[0], column)
             yield Batch(truth, probas, weight, groups, place.file, place.row)
 
 
@@ -531,13 +537,14 @@ def _aligned(roles: list[_Column], batch_size: int) -> Generator[list[tuple[_Pie
         left = {source: piece.rows(n, len(piece)) for source, piece in pieces.items()}
 
 
-def _names(source: Any, wanted: Any, argument: str, single: bool = False) -> list[str]:
-    """The columns that an argument means."""
+def _names(source: Any, wanted: Any, argument: str, others: list[str], single: bool = False) -> list[str]:
+    """The columns that an argument means; a pattern does not mean the others."""
     of_source = source.names
     if wanted is None:
         found = list(of_source)
     elif isinstance(wanted, str):
-        found = [wanted] if wanted in of_source else fnmatch.filter(of_source, wanted)
+        matching = fnmatch.filter(of_source, wanted)
+        found = [wanted] if wanted in of_source else [name for name in matching if name not in others]
     elif isinstance(wanted, Sequence) and wanted and all(isinstance(name, str) for name in wanted):
         found = list(wanted)
     else:
@@ -562,7 +569,7 @@ def _column_or_file(main: Any, what: Path | None, argument: str) -> _Column | No
             f"{main.name} has no column {what!r} ({argument}), and there is no such file; it has {shown(main.names)}"
         )
     source = _open(what, argument)
-    return _Column(source, _names(source, None, argument, single=True))
+    return _Column(source, _names(source, None, argument, [], single=True))
 
 
 def _as_target(labels: Any, target: _Column) -> np.ndarray:
@@ -586,12 +593,21 @@ def _check_no_nulls(piece: _Piece, names: list[str], columns: list[Any]) -> None
             raise ValueError(f"{piece.file}, row {row}: {name} is missing (null); expected a value in every row")
 
 
-def _check_no_nan(piece: _Piece, name: str, values: np.ndarray) -> None:
-    """Of labels or groups."""
+def _labels_of(piece: _Piece, name: str, column: Any) -> np.ndarray:
+    """Labels or groups, none of which is missing."""
+    try:
+        values = _values(column)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{piece.file}, row {piece.row} or one after it: {name} is no text: {error}") from None
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim > 1:
+        raise ValueError(f"{name} of {piece.file} has {values.shape[1]} columns; expected one label a row")
     missing = values != values if values.dtype.kind in "fmM" else None
     if missing is not None and missing.any():
-        row = piece.row + int(np.argmax(missing.reshape(len(values), -1).any(axis=1)))
+        row = piece.row + int(np.argmax(missing))
         raise ValueError(f"{piece.file}, row {row}: {name} is {values[row - piece.row]}; expected a value in every row")
+    return values
 
 
 def _values(column: Any) -> np.ndarray:
@@ -696,7 +712,6 @@ class _Tables:
         self.name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
         self._paths, self._kind, self._types, self._api = paths, kind, dict[str, Any](), pyarrow.dataset
         self._open()
-        self.names = self._dataset.schema.names
         self.n_rows: int | None = None
         if kind != "csv":
             self.n_rows = sum(map(self._count, self._fragments()))
@@ -705,13 +720,17 @@ class _Tables:
         source = self._paths[0] if len(self._paths) == 1 else self._paths
         with _naming(self.name, self._kind):
             self._dataset = self._api.dataset(source, format=self._csv() or self._kind, partitioning="hive")
+            self.names = self._dataset.schema.names
 
     def _csv(self) -> Any:
         if self._kind != "csv":
             return None
         from pyarrow import csv
 
-        return self._api.CsvFileFormat(convert_options=csv.ConvertOptions(column_types=self._types))
+        # An empty cell is missing, also of labels; NaN and NA are what they are elsewhere.
+        return self._api.CsvFileFormat(convert_options=csv.ConvertOptions(
+            column_types=self._types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ))
 
     def _fragments(self) -> list[Any]:
         found = list(self._dataset.get_fragments())
@@ -739,6 +758,8 @@ class _Tables:
         if self._kind != "parquet":
             scanner = fragment.scanner(schema=schema, columns=columns, batch_size=n_rows, batch_readahead=2)
             for batch in scanner.to_batches():
+                if self._kind == "feather":                    # pyarrow does not look where strings lie
+                    batch.validate(full=True)
                 yield batch.columns
             return
         import pyarrow
@@ -787,7 +808,7 @@ def _naming(file: str, kind: str) -> Generator[None, None, None]:
         yield
     except (FileNotFoundError, PermissionError):
         raise
-    except (pyarrow.ArrowException, OSError, KeyError, TypeError) as error:
+    except (pyarrow.ArrowException, OSError, KeyError, TypeError, UnicodeDecodeError) as error:
         # Its first row is the header.
         text = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()[0]
         text = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 2}", text)
@@ -845,7 +866,9 @@ class _Npz:
     def _telling(self) -> Generator[None, None, None]:
         try:
             yield
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+        except (FileNotFoundError, PermissionError):
+            raise
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, OverflowError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.name} is damaged, or no .npz file: {error}") from None
 
     def _array(self, name: str) -> Any:
