@@ -713,7 +713,7 @@ class _Tables:
         self._paths, self._kind, self._types, self._api = paths, kind, dict[str, Any](), pyarrow.dataset
         self._open()
         self.n_rows: int | None = None
-        if kind != "csv":
+        if kind == "parquet":                                  # CSV files do not say; of damaged Feather files it crashes
             self.n_rows = sum(map(self._count, self._fragments()))
 
     def _open(self) -> None:
@@ -755,29 +755,22 @@ class _Tables:
 
     def _batches(self, fragment: Any, columns: list[str], n_rows: int) -> Generator[list[Any], None, None]:
         schema = self._dataset.schema
-        if self._kind != "parquet":
+        if self._kind == "csv":
             scanner = fragment.scanner(schema=schema, columns=columns, batch_size=n_rows, batch_readahead=2)
             for batch in scanner.to_batches():
-                if self._kind == "feather":                    # pyarrow does not look where strings lie
-                    batch.validate(full=True)
                 yield batch.columns
             return
         import pyarrow
-        from pyarrow import parquet
 
-        # The scanner holds several times as much memory.
+        # The scanner holds several times as much memory, and crashes on damaged Feather files.
+        of_folder = self._api.get_partition_keys(fragment.partition_expression)
         opened = fragment.filesystem.open_input_file(fragment.path)
-        with parquet.ParquetFile(opened, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
-            of_folder = self._api.get_partition_keys(fragment.partition_expression)
-            here = file.schema_arrow.names
-            missing = [name for name in columns if name not in here and name not in of_folder]
-            if missing:
-                raise KeyError(f"it has no column {missing[0]}")
-            for batch in file.iter_batches(n_rows, columns=[name for name in columns if name not in of_folder] or here[:1]):
-                yield [
-                    pyarrow.repeat(pyarrow.scalar(of_folder[name], schema.field(name).type), batch.num_rows)
-                    if name in of_folder else batch.column(name).cast(schema.field(name).type) for name in columns
-                ]
+        read = _parquet if self._kind == "parquet" else _feather
+        for batch in read(opened, [name for name in columns if name not in of_folder], n_rows):
+            yield [
+                pyarrow.repeat(pyarrow.scalar(of_folder[name], schema.field(name).type), batch.num_rows)
+                if name in of_folder else batch.column(name).cast(schema.field(name).type) for name in columns
+            ]
 
     def _next(self, fragment: Any, batches: Any) -> Any:
         with _naming(fragment.path, self._kind):
@@ -797,6 +790,33 @@ class _Tables:
             while (arrays := self._next(fragment, pieces)) is not None:
                 yield _Piece(fragment.path, row, arrays)
                 row += len(arrays[0])
+
+
+def _parquet(opened: Any, columns: list[str], n_rows: int) -> Generator[Any, None, None]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(opened, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
+        yield from file.iter_batches(n_rows, columns=_present(columns, file.schema_arrow.names))
+
+
+def _feather(opened: Any, columns: list[str], n_rows: int) -> Generator[Any, None, None]:
+    from pyarrow import ipc
+
+    names = ipc.open_file(opened).schema.names
+    places = [names.index(name) for name in _present(columns, names)]
+    file = ipc.open_file(opened, options=ipc.IpcReadOptions(included_fields=places))
+    for i in range(file.num_record_batches):
+        batch = file.get_batch(i)
+        batch.validate(full=True)                              # pyarrow does not look where strings lie
+        yield from (batch.slice(start, n_rows) for start in range(0, batch.num_rows, n_rows))
+
+
+def _present(columns: list[str], names: list[str]) -> list[str]:
+    """The columns, of which a file has to have all; where none is wanted, one that says how many rows there are."""
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise KeyError(f"it has no column {missing[0]}")
+    return columns or names[:1]
 
 
 @contextmanager
