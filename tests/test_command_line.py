@@ -1,26 +1,17 @@
-"""The command xentc: what it prints in a pipe and at a terminal, its JSON, its exit statuses, and how it is stopped."""
+"""The command xentc: what it prints in a pipe, its JSON, its exit statuses."""
 
 import json
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
+import predictions
 import pytest
+from predictions import COUNTRY, NEW, OLD, TABLE, TRUTH, WEIGHT, N
 
 import xentc
-from xentc import command_line, files
+from xentc import _bench, command_line, files
 from xentc.command_line import main
 
-N = 3000
 SCORE_KEYS = [
     "schema", "command", "version", "log_loss", "standard_error", "low", "high", "level", "d2", "rows", "weight", "labels",
     "by_class", "by_group", "worst", "warnings", "failed",
@@ -28,24 +19,10 @@ SCORE_KEYS = [
 LINE_KEYS = ["label", "rows", "weight", "log_loss", "standard_error", "share"]
 
 
-def data():
-    rng = np.random.default_rng(0)
-    proba = rng.dirichlet(np.ones(3), N)
-    truth = np.array(["a", "b", "c"])[(proba.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1)]
-    other = proba * rng.uniform(0.5, 2, proba.shape)
-    return truth, proba, other / other.sum(axis=1, keepdims=True), rng.integers(1, 5, N), rng.choice(["de", "en"], N)
-
-
-TRUTH, OLD, NEW, WEIGHT, COUNTRY = data()
-
-
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("predictions")
-    for name, a in (("truth", TRUTH), ("old", OLD), ("new", NEW), ("w", WEIGHT)):
-        np.save(path / f"{name}.npy", a)
-    columns = {f"p_{label}": OLD[:, i] for i, label in enumerate("abc")}
-    pa.parquet.write_table(pa.table({"y": TRUTH, "country": COUNTRY, "w": WEIGHT} | columns), path / "t.parquet")
+    predictions.write_into(path)
     return path
 
 
@@ -62,9 +39,6 @@ def run(folder, capsys, monkeypatch):
         return status, *capsys.readouterr()
 
     return call
-
-
-TABLE = ("score", "t.parquet", "--target", "y", "--proba", "p_*")
 
 
 def test_score_as_text(run):
@@ -146,7 +120,8 @@ def test_thresholds(run, folder):
     assert run("compare", "truth.npy", "old.npy", "new.npy", "--fail-above", "1")[0] == 0
     status, _, err = run("compare", "truth.npy", "old.npy", "new.npy", "--fail-above", "0.001")
     assert (status, err) == (1, f"xentc: failed: B's log-loss minus A's is {difference!r}, above 0.001\n")
-    for text in ("{}", "no", '{"log_loss": null}', "[]", '{"log_loss": true}'):
+    numbers = ("null", "true", "NaN", "-Infinity", "1" * 400, '"1"')
+    for text in ("{}", "no", "[]", "[" * 100_000, *(f'{{"log_loss": {number}}}' for number in numbers)):
         (folder / "bad.json").write_text(text)
         status, out, err = run(*TABLE, "--fail-if-worse-than", "bad.json")
         assert (status, out) == (2, "")
@@ -164,6 +139,10 @@ def test_thresholds(run, folder):
         ("score truth.npy old.npy --labels a,b", "xentc: 'old' of old.npy has 3 probabilities a row; expected 2"),
         ("score truth.npy old.npy --labels a,b,d", "xentc: truth.npy, row "),
         ("score truth.npy old.npy --plot x.gif", "xentc: --plot is x.gif; expected a name that ends in .png, .svg or .html"),
+        ("score truth.npy old.npy --fail-above nan", "xentc score: argument --fail-above: 'nan' is no finite number"),
+        ("compare truth.npy old.npy new.npy --fail-above x", "xentc compare: argument --fail-above: 'x' is no finite"),
+        ("score truth.npy old.npy --weight zero.npy", "xentc: Weights sum to zero, can't be normalized"),
+        ("score truth.npy old.npy --labels b,b", "xentc: labels are ['b', 'b']; expected each once"),
         ("score truth.npy old.npy --level 2", "xentc score: argument --level: '2' is no number between 0 and 1"),
         ("score truth.npy old.npy --plot no/x.png", "xentc: --plot is no/x.png, in a folder that does not exist"),
         ("compare truth.npy old.npy", "xentc: the predictions of A are given, but not those of B"),
@@ -174,7 +153,8 @@ def test_thresholds(run, folder):
         ("guess", "xentc: argument command: invalid choice: 'guess'"),
     ],
 )
-def test_bad_input(arguments, text, run):
+def test_bad_input(arguments, text, run, folder):
+    np.save(folder / "zero.npy", np.zeros(N))
     status, out, err = run(*arguments.split())
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(text)
@@ -206,6 +186,16 @@ def test_numbers_that_are_not_finite(run, folder):
     assert got["labels"] == [0, 1]
 
 
+def test_losses_that_are_infinite(run, folder):
+    """They pass every threshold."""
+    np.save(folder / "yi.npy", np.array([0, 1]))
+    np.save(folder / "xi.npy", np.array([1e308, 1e308]) * np.array([1, -1]))
+    np.save(folder / "wi.npy", np.array([1e300, 1e300]))
+    arguments = "score yi.npy xi.npy --weight wi.npy --from-logits --fail-above 1e308 --json"
+    status, out, _ = run(*arguments.split())
+    assert (status, json.loads(out)["log_loss"]) == (1, None)
+
+
 def test_labels_control_no_terminal(run, folder):
     np.save(folder / "ye.npy", np.array(["\x1b[31mred", "b" * 50] * 5))
     np.save(folder / "pe.npy", np.full(10, 0.5))
@@ -235,9 +225,9 @@ def test_info(run):
 
 
 def test_bench(run, monkeypatch):
-    monkeypatch.setattr(command_line, "_SECONDS", 0.01)
-    cells = [(name, calls) for name, calls in command_line._cells() if "100x3" in name]
-    monkeypatch.setattr(command_line, "_cells", lambda: cells)
+    monkeypatch.setattr(_bench, "_SECONDS", 0.01)
+    cells = [(name, calls) for name, calls in _bench._cells() if "100x3" in name]
+    monkeypatch.setattr(_bench, "_cells", lambda: cells)
     _, out, err = run("bench", "--json")
     got = json.loads(out)["cells"]
     assert err == ""
@@ -255,126 +245,3 @@ def test_help_fits_a_screen(arguments, run):
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert arguments[0] not in ("--help", "score", "compare") or "examples:" in out
-
-
-# In processes of their own
-
-COMMAND = [sys.executable, "-P", "-m", "xentc"]
-
-
-def environment(**more):
-    # The package that is tested here, not the folder of its source.
-    path = os.pathsep.join([str(Path(xentc.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "TERM": "xterm-256color", **more}
-
-
-def test_a_closed_pipe_is_quiet(folder):
-    for fail, status in (([], 0), (["--fail-above", "0"], 1)):
-        read, write = os.pipe()
-        os.close(read)
-        run = subprocess.run(
-            [*COMMAND, *TABLE, *fail], cwd=folder, env=environment(), stdout=write, stderr=subprocess.PIPE, text=True
-        )
-        os.close(write)
-        assert run.returncode == status
-        assert "Error" not in run.stderr
-        assert run.stderr.startswith("xentc: failed") == bool(fail)
-
-
-def test_nothing_but_the_result_in_a_pipe(folder):
-    run = subprocess.run([*COMMAND, *TABLE, "--json"], cwd=folder, env=environment(), capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (0, "")
-    assert json.loads(run.stdout)["log_loss"] == xentc.log_loss(TRUTH, OLD)
-
-
-def at_a_terminal(folder, arguments, stdout=True, **more):
-    """What appears at a terminal, and the exit status."""
-    control, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=folder, env=environment(**more), stdin=terminal, stderr=terminal,
-        stdout=terminal if stdout else subprocess.DEVNULL,
-    )
-    os.close(terminal)
-    seen = b""
-    while select.select([control], [], [], 30)[0]:
-        try:
-            part = os.read(control, 65536)
-        except OSError:                                        # its end
-            break
-        if not part:
-            break
-        seen += part
-    os.close(control)
-    return seen.decode(), process.wait()
-
-
-@pytest.mark.parametrize("columns", ["80", "160"])
-def test_at_a_terminal(columns, folder):
-    pytest.importorskip("rich")
-    seen, status = at_a_terminal(folder, [*TABLE, "--by", "country"], COLUMNS=columns, NO_COLOR="1")
-    assert status == 0
-    assert "rows/s" in seen
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
-    assert "by country" in plain
-    assert "─" in plain
-    assert max(map(len, re.split(r"[\r\n]+", plain))) <= int(columns)
-    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", seen)         # no colour
-
-
-def test_progress_goes_to_stderr(folder):
-    """Also without rich, and where stdout goes elsewhere."""
-    (folder / "plain").mkdir(exist_ok=True)
-    (folder / "plain" / "rich.py").write_text("raise ImportError\n")
-    seen, status = at_a_terminal(folder, TABLE, stdout=False, PYTHONPATH=os.pathsep.join(
-        [str(folder / "plain"), environment()["PYTHONPATH"]]
-    ))
-    assert status == 0
-    assert re.search(r"3,000 rows, [\d,]+ rows/s, 0 s left", seen)
-    assert seen.endswith("\r\x1b[K")
-    assert "log-loss" not in seen
-
-
-def test_interrupted(folder):
-    """In the middle of a large file."""
-    path = folder / "large.csv"
-    path.write_text("y,p\n" + "0,0.25\n1,0.75\n" * 1_500_000)
-    process = subprocess.Popen(
-        [*COMMAND, "score", path, "--target", "y", "--proba", "p", "--labels", "0,1", "--worst", "1000"], cwd=folder,
-        env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    start = time.monotonic()
-    out, err = process.communicate(timeout=20)
-    path.unlink()
-    if process.returncode == 0:
-        pytest.skip("it was done before")
-    assert time.monotonic() - start < 5
-    assert (process.returncode, out) == (130, "")
-    assert re.fullmatch(r"xentc: interrupted after [\d,]+ rows\n", err)
-
-
-def test_without_pyarrow_and_scipy(folder):
-    """Arrays need neither; tables say what is missing."""
-    hidden = folder / "hidden"
-    hidden.mkdir(exist_ok=True)
-    for name in ("pyarrow", "scipy", "rich", "matplotlib"):
-        (hidden / f"{name}.py").write_text(f"raise ImportError('no {name}')\n")
-    env = environment()
-    env["PYTHONPATH"] = os.pathsep.join([str(hidden), env["PYTHONPATH"]])
-
-    def run(*arguments):
-        return subprocess.run([*COMMAND, *arguments], cwd=folder, env=env, capture_output=True, text=True)
-
-    got = run("score", "truth.npy", "old.npy")
-    assert (got.returncode, got.stderr) == (0, "")
-    assert re.match(r"log-loss  [\d.]+ \(standard error [\d.]+\)\n", got.stdout)
-    got = run(*TABLE)
-    assert (got.returncode, got.stdout) == (2, "")
-    assert got.stderr == 'xentc: xentc.files needs pyarrow for tables: pip install "xentc[files]"\n'
-    got = run("compare", "truth.npy", "old.npy", "new.npy")
-    assert (got.returncode, got.stdout) == (2, "")
-    assert got.stderr == 'xentc: intervals and p-values need SciPy: pip install "xentc[stats]"\n'
-    got = run("score", "truth.npy", "old.npy", "--plot", "x.png")
-    assert got.returncode == 2
-    assert "matplotlib" in got.stderr

@@ -360,16 +360,22 @@ class LogLoss:
         """
         if not self._keeps_classes:
             raise ValueError("the sums of each class are not kept; make it with LogLoss(..., by_class=True)")
-        return self._table(self._given.classes, self._rows)
+        return self._table(*self._sums_by_class())
 
     def by_group(self) -> Table:
         """The same for each group of the rows that were added with ``groups``, sorted by their labels."""
+        return self._table(*self._sums_by_group())
+
+    def _sums_by_class(self) -> tuple[np.ndarray, Moments]:
+        return self._given.classes, self._rows
+
+    def _sums_by_group(self) -> tuple[np.ndarray, Moments]:
         try:
             labels = sorted(self._groups)
         except TypeError:                                      # of several kinds
             labels = sorted(self._groups, key=lambda label: (type(label).__name__, label))
         column = np.array(labels) if len({type(label) for label in labels}) < 2 else np.array(labels, object)
-        return self._table(column, self._of_groups(labels))
+        return column, self._of_groups(labels)
 
     def _table(self, labels: np.ndarray, of_labels: Moments) -> Table:
         total = float(self._all().totals()[0])
@@ -450,6 +456,12 @@ class LogLoss:
     def __repr__(self) -> str:
         loss = float(self._all().means()[0])
         return f"<LogLoss of {len(self._given.classes)} classes: {loss!r} over {self.count:,} row{'s' * (self.count != 1)}>"
+
+
+def sums_of_tables(metric: LogLoss) -> dict[str, tuple[np.ndarray, Moments]]:
+    """The labels and the sums of the tables that a metric has lines for: "class", "group"."""
+    tables = {"class": metric._sums_by_class()} if metric._keeps_classes else {}
+    return tables | ({"group": metric._sums_by_group()} if metric._groups else {})
 
 
 @dataclass(frozen=True, repr=False)

@@ -21,7 +21,7 @@ from xentc._labels import Labels, read_groups
 from xentc._log_loss import Predictions, check_parameters, evaluate
 from xentc._statistics import interval, proportion_intervals
 from xentc._validation import as_index
-from xentc.evaluation import LogLoss, LogLossComparison, Table, compare_log_loss
+from xentc.evaluation import LogLoss, LogLossComparison, Table, compare_log_loss, sums_of_tables
 from xentc.metrics import log_loss_per_sample, null_total, weights_by_class
 from xentc.special import softmax
 
@@ -617,21 +617,16 @@ class ComparisonDisplay:
 
 def draw_tables(metric: LogLoss, level: float = 0.95) -> Any:
     """A figure of the means of all classes and groups of a metric, with their intervals."""
-    tables = []
-    if metric._keeps_classes:
-        tables.append(("Class", _with_intervals("log_loss", metric._rows, metric.classes_, level)))
-    if metric._groups:
-        labels = metric.by_group()["label"]
-        tables.append(("Group", _with_intervals("log_loss", metric._of_groups(labels.tolist()), labels, level)))
+    tables = sums_of_tables(metric)
     axes = _axes(None, 1, max(len(tables), 1), width=max(len(tables), 1))
-    for ax, (kind, of_all) in zip(axes, tables, strict=False):
-        table, hidden = _largest(of_all, "log_loss", 30)
+    for ax, (kind, (labels, sums)) in zip(axes, tables.items(), strict=False):
+        table, hidden = _largest(_with_intervals("log_loss", sums, labels, level), "log_loss", 30)
         mean = metric.result()
         ax.axvline(mean, linestyle=":", color=_text_color(ax))
         _draw_means(ax, table, "log_loss", "C0")
         _fit(ax, table, "log_loss", [mean], least=0)
         _label_lines(ax, list(map(_short, table["label"])))
-        ax.set_ylabel(f"{kind}{hidden}")
+        ax.set_ylabel(f"{kind.title()}{hidden}")
         ax.set_xlabel(f"Log-loss, {_percent(level)} intervals; dotted: all rows")
     return axes[0].figure
 
