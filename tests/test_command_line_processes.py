@@ -94,7 +94,7 @@ def at_a_terminal(folder, arguments, stdout=True, **more):
     return seen.decode(), process.wait()
 
 
-@pytest.mark.parametrize("columns", ["30", "80", "160"])
+@pytest.mark.parametrize("columns", ["80", "160"])
 def test_at_a_terminal(columns, folder):
     pytest.importorskip("rich")
     seen, status = at_a_terminal(folder, [*TABLE, "--by", "country"], COLUMNS=columns, NO_COLOR="1")
@@ -105,6 +105,15 @@ def test_at_a_terminal(columns, folder):
     assert "─" in plain
     assert max(map(len, re.split(r"[\r\n]+", plain))) <= int(columns)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", seen)         # no colour
+
+
+def test_at_a_narrow_terminal(folder):
+    """Numbers are not cut."""
+    pytest.importorskip("rich")
+    seen, status = at_a_terminal(folder, TABLE, COLUMNS="30", NO_COLOR="1")
+    assert status == 0
+    for line in str(xentc.LogLoss(["a", "b", "c"]).update(TRUTH, OLD).by_class()).splitlines()[1:]:
+        assert line.split()[3] in seen.split()
 
 
 def test_progress_goes_to_stderr(folder):

@@ -1,7 +1,9 @@
 """xentc.files: what bad rows, damaged and forged files say."""
 
+import io
 import re
 import struct
+import warnings
 import zipfile
 
 import numpy as np
@@ -206,6 +208,16 @@ def test_archives_that_are_none_of_ours(tmp_path):
         archive.writestr("readme.txt", "")
     with pytest.raises(ValueError, match="holds no arrays"):
         files.score(tmp_path / "y.npy", tmp_path / "p.npz")
+
+
+def test_an_archive_with_two_of_a_name(tmp_path):
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, values in (("y", [0, 1]), ("p", [0.1, 0.9]), ("p", [0.9, 0.1])):
+            content = io.BytesIO()
+            np.save(content, values)
+            archive.writestr(f"{name}.npy", content.getvalue())
+    with pytest.raises(ValueError, match=r"a\.npz has several columns 'p' \(proba\)"):
+        files.score(tmp_path / "a.npz", target="y", proba="p")
 
 
 def test_paths(tmp_path):

@@ -83,6 +83,9 @@ def columns_meant(source: Source, wanted: Any, argument: str, others: list[str],
     missing = [name for name in found if name not in of_source] or ([] if found else [wanted])
     if missing:
         raise ValueError(f"{source.name} has no column {missing[0]!r} ({argument}); it has {shown(of_source)}")
+    several = [name for name in found if of_source.count(name) > 1]
+    if several:
+        raise ValueError(f"{source.name} has several columns {several[0]!r} ({argument})")
     if len(set(found)) < len(found):
         raise ValueError(f"{argument} names a column twice: {shown(found)}")
     if single and len(found) != 1:

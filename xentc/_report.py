@@ -146,7 +146,7 @@ def _print(sections: Sections) -> None:
     try:
         if not sys.stdout.isatty():
             raise ImportError
-        from rich import box, console, table, text
+        from rich import box, console, measure, table, text
     except ImportError:
         encoding = sys.stdout.encoding or "utf-8"
         print(_text(sections).encode(encoding, "replace").decode(encoding))
@@ -161,7 +161,9 @@ def _print(sections: Sections) -> None:
                 shown.add_column(name, justify="right" if i else "left", overflow="fold")
             for cells in content.lines()[1:]:
                 shown.add_row(*map(text.Text, cells))
-            out.print(shown)
+            width = measure.Measurement.get(out, out.options.update(width=1000), shown).maximum
+            # Where it does not fit, the terminal cuts lines; rich would cut numbers.
+            out.print(shown if width <= out.width else text.Text(f"{title}\n{content}\n"), soft_wrap=True)
         else:
             grid = table.Table.grid(padding=(0, 2))
             for name, value in content:

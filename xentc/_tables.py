@@ -57,8 +57,6 @@ class Tables:
         import pyarrow
 
         for name in names:
-            if self.names.count(name) > 1:
-                raise ValueError(f"{self.name} has several columns {name}")
             if self._kind != "csv":
                 self._types[name] = self._common_type(name)
             elif kind or pyarrow.types.is_temporal(self._type(name)):  # a label that looks like a date

@@ -131,12 +131,12 @@ def score(
 
     Notes
     -----
-    The mean of :math:`-\\log p_y` over the rows, :math:`y` their labels. Columns are matched to labels by name where their
-    names are the labels behind one prefix and before one suffix: ``cat`` and ``dog``, ``p_cat`` and ``p_dog``, or
-    ``cat_prob`` and ``dog_prob``. Where none is named after a label, the columns are in the order of the sorted labels; where
-    some are, or not letter by letter, it is an error. A single column is the probability of the second label; being named
-    after the first is an error. Files of one table may differ in the width of their numbers. The groups of CSV files are text. The next batch is decoded in a thread
-    while the last one is summed.
+    The mean of :math:`-\\log p_y` over the rows, :math:`y` their labels. Columns are matched to labels by name where
+    their names are the labels behind one prefix and before one suffix: ``cat`` and ``dog``, ``p_cat`` and ``p_dog``, or
+    ``cat_prob`` and ``dog_prob``. Where none is named after a label, the columns are in the order of the sorted labels;
+    where some are, or not letter by letter, it is an error. A single column is the probability of the second label; being
+    named after the first is an error. Files of one table may differ in the width of their numbers. The groups of CSV
+    files are text. The next batch is decoded in a thread while the last one is summed.
 
     References
     ----------
