@@ -12,8 +12,8 @@ import pytest
 import xentc
 
 MODULES = [
-    "xentc", "xentc._config", "xentc._exact", "xentc.calibration", "xentc.dask", "xentc.evaluation", "xentc.losses",
-    "xentc.metrics", "xentc.plotting", "xentc.scorers", "xentc.special",
+    "xentc", "xentc._config", "xentc._exact", "xentc.calibration", "xentc.command_line", "xentc.dask", "xentc.evaluation",
+    "xentc.files", "xentc.losses", "xentc.metrics", "xentc.plotting", "xentc.scorers", "xentc.special",
 ]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

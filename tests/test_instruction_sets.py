@@ -15,8 +15,13 @@ OTHERS = [name for name in SETS["usable"] if name != SETS["chosen"]]
 # What is not repeated, by the beginnings of test names: it runs no kernel, or only such as others compare with exact values.
 ONCE = [
     "test_calibration.py",
+    "test_command_line.py",
+    "test_command_line_processes.py",
     "test_dask.py",
     "test_examples.py",
+    "test_files.py",
+    "test_files_columns.py",
+    "test_files_damage.py",
     "test_labels.py",
     "test_peers.py",
     "test_plotting.py",

@@ -34,13 +34,18 @@ _FEW_CLASSES = 1000
 class Table(dict[str, np.ndarray]):
     """Columns by name, all of one length. ``pandas.DataFrame`` and ``polars.DataFrame`` take it as it is."""
 
-    def __repr__(self) -> str:
+    def lines(self) -> list[tuple[str, ...]]:
+        """The names and the cells of each line, as text; of many lines the first and the last."""
         columns = [[name, *_cells(column)] for name, column in self.items()]
         if len(columns[0]) > 41:
             columns = [[*column[:21], "..." if i == 0 else "", *column[-20:]] for i, column in enumerate(columns)]
-        widths = [max(map(len, column)) for column in columns]
+        return list(zip(*columns, strict=True))
+
+    def __repr__(self) -> str:
+        all_cells = self.lines()
+        widths = [max(map(len, column)) for column in zip(*all_cells, strict=True)]
         lines = []
-        for cells in zip(*columns, strict=True):
+        for cells in all_cells:
             first, *others = zip(cells, widths, strict=True)
             lines.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip())
         return "\n".join(lines)
@@ -358,16 +363,22 @@ class LogLoss:
         """
         if not self._keeps_classes:
             raise ValueError("the sums of each class are not kept; make it with LogLoss(..., by_class=True)")
-        return self._table(self._given.classes, self._rows)
+        return self._table(*self._sums_by_class())
 
     def by_group(self) -> Table:
         """The same for each group of the rows that were added with ``groups``, sorted by their labels."""
+        return self._table(*self._sums_by_group())
+
+    def _sums_by_class(self) -> tuple[np.ndarray, Moments]:
+        return self._given.classes, self._rows
+
+    def _sums_by_group(self) -> tuple[np.ndarray, Moments]:
         try:
             labels = sorted(self._groups)
         except TypeError:                                      # of several kinds
             labels = sorted(self._groups, key=lambda label: (type(label).__name__, label))
         column = np.array(labels) if len({type(label) for label in labels}) < 2 else np.array(labels, object)
-        return self._table(column, self._of_groups(labels))
+        return column, self._of_groups(labels)
 
     def _table(self, labels: np.ndarray, of_labels: Moments) -> Table:
         total = float(self._all().totals()[0])
@@ -448,6 +459,12 @@ class LogLoss:
     def __repr__(self) -> str:
         loss = float(self._all().means()[0])
         return f"<LogLoss of {len(self._given.classes)} classes: {loss!r} over {self.count:,} row{'s' * (self.count != 1)}>"
+
+
+def sums_of_tables(metric: LogLoss) -> dict[str, tuple[np.ndarray, Moments]]:
+    """The labels and the sums of the tables that a metric has lines for: "class", "group"."""
+    tables = {"class": metric._sums_by_class()} if metric._keeps_classes else {}
+    return tables | ({"group": metric._sums_by_group()} if metric._groups else {})
 
 
 @dataclass(frozen=True, repr=False)
@@ -540,23 +557,48 @@ in a paired t-test over 4 rows).
     for name, value in (("y_true", y_true), ("proba_a", proba_a), ("proba_b", proba_b)):
         if not is_array_like(value):
             raise ValueError(f"{name} is {shown(value)}; expected an array or a list")
-    both = [Predictions(proba_a, logits, n_threads, "proba_a"), Predictions(proba_b, logits, n_threads, "proba_b")]
-    rows = LabelledRows(y_true, both, sample_weight, labels)
-    for guess in (True, False):
-        if not guess:
-            rows.read(guess=False)
-        a, b, difference = Moments(1), Moments(1), Moments(1)
-        for start, stop, (losses_a, losses_b) in rows.pieces([a, b]):
-            with np.errstate(invalid="ignore"):
-                np.subtract(losses_b, losses_a, out=losses_b)
-            difference.add(losses_b, rows.weight_of(start, stop), n_threads)
-        if not rows.guess_failed():
-            break
-    rows.check()
-    if difference.weights()[0] == 0:
-        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    mean, error, n = float(difference.means()[0]), difference.standard_error(), difference.effective_count()
-    low, high = interval(mean, error, n, level)
-    return LogLossComparison(
-        float(a.means()[0]), float(b.means()[0]), mean, error, low, high, float(level), p_value(mean, error, n), rows.n
-    )
+    losses = PairedLosses(labels, logits)
+    losses.update(y_true, proba_a, proba_b, sample_weight, n_threads=n_threads)
+    return losses.comparison(level)
+
+
+class PairedLosses:
+    """The sums of the losses of two models and of their differences, of rows that may come in pieces."""
+
+    def __init__(self, labels: Any, from_logits: bool) -> None:
+        """labels: as in `LabelledRows`; of pieces GivenClasses."""
+        self.labels, self.from_logits, self.count = labels, from_logits, 0
+        self.a, self.b, self.difference = Moments(1), Moments(1), Moments(1)
+
+    def update(
+        self, y_true: Any, proba_a: Any, proba_b: Any, sample_weight: Any, n_threads: int | None = None,
+        some_weight: bool = True,
+    ) -> None:
+        """Add rows. some_weight: not all of their weights may be 0."""
+        both = [
+            Predictions(proba_a, self.from_logits, n_threads, "proba_a"),
+            Predictions(proba_b, self.from_logits, n_threads, "proba_b"),
+        ]
+        rows = LabelledRows(y_true, both, sample_weight, self.labels, some_weight)
+        for guess in (True, False):
+            if not guess:
+                rows.read(guess=False)
+            a, b, difference = Moments(1), Moments(1), Moments(1)
+            for start, stop, (losses_a, losses_b) in rows.pieces([a, b]):
+                with np.errstate(invalid="ignore"):
+                    np.subtract(losses_b, losses_a, out=losses_b)
+                difference.add(losses_b, rows.weight_of(start, stop), n_threads)
+            if not rows.guess_failed():
+                break
+        rows.check()
+        self.a, self.b, self.difference = self.a.plus(a), self.b.plus(b), self.difference.plus(difference)
+        self.count += rows.n
+
+    def comparison(self, level: float) -> LogLossComparison:
+        difference = self.difference
+        if difference.weights()[0] == 0:
+            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        mean, error, n = float(difference.means()[0]), difference.standard_error(), difference.effective_count()
+        low, high = interval(mean, error, n, level)
+        a, b = float(self.a.means()[0]), float(self.b.means()[0])
+        return LogLossComparison(a, b, mean, error, low, high, float(level), p_value(mean, error, n), self.count)

@@ -21,7 +21,7 @@ from xentc._labels import Labels, read_groups
 from xentc._log_loss import Predictions, check_parameters, evaluate
 from xentc._statistics import interval, proportion_intervals
 from xentc._validation import as_index
-from xentc.evaluation import LogLossComparison, Table, compare_log_loss
+from xentc.evaluation import LogLoss, LogLossComparison, Table, compare_log_loss, sums_of_tables
 from xentc.metrics import log_loss_per_sample, null_total, weights_by_class
 from xentc.special import softmax
 
@@ -615,6 +615,22 @@ class ComparisonDisplay:
         return self
 
 
+def draw_tables(metric: LogLoss, level: float = 0.95) -> Any:
+    """A figure of the means of all classes and groups of a metric, with their intervals."""
+    tables = sums_of_tables(metric)
+    axes = _axes(None, 1, max(len(tables), 1), width=max(len(tables), 1))
+    for ax, (kind, (labels, sums)) in zip(axes, tables.items(), strict=False):
+        table, hidden = _largest(_with_intervals("log_loss", sums, labels, level), "log_loss", 30)
+        mean = metric.result()
+        ax.axvline(mean, linestyle=":", color=_text_color(ax))
+        _draw_means(ax, table, "log_loss", "C0")
+        _fit(ax, table, "log_loss", [mean], least=0)
+        _label_lines(ax, list(map(_short, table["label"])))
+        ax.set_ylabel(f"{kind.title()}{hidden}")
+        ax.set_xlabel(f"Log-loss, {_percent(level)} intervals; dotted: all rows")
+    return axes[0].figure
+
+
 def _losses(y_true: Any, y_proba: Any, labels: Any, from_logits: bool) -> np.ndarray:
     """Those of rows that have been looked at, without the warnings that have been given."""
     with warnings.catch_warnings():
@@ -633,14 +649,19 @@ def _by_group(name: str, values: np.ndarray, weight: np.ndarray | None, groups: 
     sums = Moments(0 if groups is None else len(groups.classes))
     if groups is not None:
         sums.add(values, weight, groups=groups)
+    return _with_intervals(name, sums, np.empty(0, object) if groups is None else groups.classes, level)
+
+
+def _with_intervals(name: str, sums: Moments, labels: np.ndarray, level: float) -> Table:
     some = np.flatnonzero(sums.weights())
     sums = sums.taken(some)
     low, high = np.empty(len(some)), np.empty(len(some))
     means = sums.means()
     for i, mean in enumerate(means.tolist()):
         low[i], high[i] = interval(mean, sums.standard_error(i), sums.effective_count(i), level)
-    labels = np.empty(0, object) if groups is None else groups.classes[some]
-    return Table({"label": labels, "rows": sums.counts, "weight": sums.weights(), name: means, "low": low, "high": high})
+    return Table(
+        {"label": labels[some], "rows": sums.counts, "weight": sums.weights(), name: means, "low": low, "high": high}
+    )
 
 
 def _largest(table: dict[str, np.ndarray], name: str, max_groups: int) -> tuple[Table, str]:
