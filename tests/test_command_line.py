@@ -142,7 +142,7 @@ def test_thresholds(run, folder):
         ("score truth.npy old.npy --fail-above nan", "xentc score: argument --fail-above: 'nan' is no finite number"),
         ("compare truth.npy old.npy new.npy --fail-above x", "xentc compare: argument --fail-above: 'x' is no finite"),
         ("score truth.npy old.npy --weight zero.npy", "xentc: Weights sum to zero, can't be normalized"),
-        ("score truth.npy old.npy --labels b,b", "xentc: labels are ['b', 'b']; expected each once"),
+        ("score truth.npy old.npy --labels a,b,b", "xentc: labels: labels are ['a', 'b', 'b']; expected each class once"),
         ("score truth.npy old.npy --level 2", "xentc score: argument --level: '2' is no number between 0 and 1"),
         ("score truth.npy old.npy --plot no/x.png", "xentc: --plot is no/x.png, in a folder that does not exist"),
         ("compare truth.npy old.npy", "xentc: the predictions of A are given, but not those of B"),

@@ -273,5 +273,5 @@ def test_labels_that_are_given(tmp_path):
     assert got.result() == log_loss(["a", "b"] * 5, np.full(10, 0.75))
     with pytest.warns(UserWarning, match="assumes labels are ordered"):
         files.compare(path, target="y", proba_a="first", proba_b="last", labels=["b", "a"])
-    with pytest.raises(ValueError, match=r"labels are \['a', 'b', 'a'\]; expected each once"):
+    with pytest.raises(ValueError, match=r"labels are \['a', 'b', 'a'\]; expected each class once"):
         files.score(path, target="y", proba="last", labels=["a", "b", "a"])

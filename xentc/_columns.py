@@ -109,8 +109,6 @@ def column_or_file(main: Source, what: Path | None, argument: str) -> Column | N
 def as_target(labels: Any, target: Column) -> np.ndarray:
     """Labels as they were given; texts of integers as these, where the target holds integers."""
     given = np.asarray(labels)
-    if given.ndim == 1 and len(set(given.tolist())) < len(given):
-        raise ValueError(f"labels are {shown(labels)}; expected each once")
     if given.dtype.kind in "UO" and are_integers(labels) and not target.source.is_text(target.names[0]):
         return np.array([int(label) for label in labels])
     return given
