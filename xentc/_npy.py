@@ -25,6 +25,8 @@ _HEADER = 16384
 class Npy:
     """An array, mapped into memory."""
 
+    decodes = False
+
     def __init__(self, path: str) -> None:
         self.name = path
         self.names = [os.path.basename(path).removesuffix(".npy")]
@@ -59,6 +61,8 @@ class Npy:
 
 class Npz:
     """Arrays in a zip archive, which are unpacked as they are read: never more than a batch, whatever the archive says."""
+
+    decodes = True
 
     def __init__(self, path: str) -> None:
         self.name, self._arrays = path, dict[str, Any]()

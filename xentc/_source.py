@@ -43,6 +43,10 @@ class Source(Protocol):
     def n_rows(self) -> int | None:
         """None where it does not say before it is read."""
 
+    @property
+    def decodes(self) -> bool:
+        """Whether reading keeps threads busy."""
+
     def use(self, names: list[str], kind: Literal["string", "float64"] | None) -> None:
         """Columns that will be read, and what text in them is to be read as; None: what it looks like."""
 

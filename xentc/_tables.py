@@ -13,6 +13,8 @@ from xentc._source import Piece
 class Tables:
     """Parquet, CSV or Feather files, read by pyarrow."""
 
+    decodes = True
+
     def __init__(self, paths: list[str], kind: str) -> None:
         try:
             import pyarrow.dataset

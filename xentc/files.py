@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from xentc import _columns
 from xentc._arrays import shown
 from xentc._columns import Path, Paths
+from xentc._config import get_num_threads
 from xentc._labels import read_classes, read_groups
 from xentc._log_loss import warn
 from xentc._source import Column, ahead, aligned
@@ -96,8 +97,11 @@ def score(
         Weights of the rows, and groups for :meth:`LogLoss.by_group`: a column of ``data``, or else a file.
     labels : array_like, optional
         All classes. Where not given, those of the target, which is then read once before.
-    from_logits, n_threads
+    from_logits
         As in :func:`log_loss`.
+    n_threads : int, optional
+        At most so many threads. Default: those of :func:`set_num_threads`, of tables and archives half of them, since the
+        others decode.
     by_class
         As in :class:`LogLoss`.
     batch_size : int
@@ -244,6 +248,8 @@ def score_batches(
     seen: Callable[[Batch], object] = len,
 ) -> LogLoss:
     """The metric of the rows; seen: called for each batch when it has been added."""
+    n_threads = rows.threads_for_sums(n_threads)
+
     def add(metric: LogLoss, batch: Batch) -> None:
         metric.update(batch.truth, batch.proba, sample_weight=batch.weight, groups=batch.groups, n_threads=n_threads)
 
@@ -254,6 +260,8 @@ def compare_batches(
     rows: Batches, from_logits: bool = False, n_threads: int | None = None, seen: Callable[[Batch], object] = len
 ) -> PairedLosses:
     """The same for two models."""
+    n_threads = rows.threads_for_sums(n_threads)
+
     def add(losses: PairedLosses, batch: Batch) -> None:
         proba_a, proba_b = batch.probas
         losses.update(batch.truth, proba_a, proba_b, batch.weight, n_threads, some_weight=False)
@@ -354,6 +362,12 @@ class Batches:
     @property
     def n_rows(self) -> int | None:
         return next((role.source.n_rows for role in self._roles if role.source.n_rows is not None), None)
+
+    def threads_for_sums(self, n_threads: int | None) -> int | None:
+        """Where none are given, half of them sum while the others decode the next batch."""
+        if n_threads is None and any(role.source.decodes for role in self._roles):
+            return max(1, get_num_threads() // 2)
+        return n_threads
 
     def __iter__(self) -> Generator[Batch, None, None]:
         return ahead(self._batches())
