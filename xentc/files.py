@@ -406,7 +406,7 @@ class Batches:
 
     def _batches(self) -> Generator[Batch, None, None]:
         n_classes = len(self.labels)
-        for pieces in aligned(self._roles, self.batch_size):
+        for pieces in ahead(aligned(self._roles, self.batch_size)):
             of = dict(zip(self._roles, pieces, strict=True))
             for role, (piece, columns) in of.items():
                 _columns.check_no_nulls(piece, role.names, columns)
