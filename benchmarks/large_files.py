@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import parquet
 
 N_CLASSES, STEP = 10, 1 << 20
 
@@ -64,6 +62,9 @@ def main():
 
 def write(folder, n_rows):
     """Half of the rows into a table, all of them into arrays; not again where they are there."""
+    import pyarrow as pa  # not where asv looks for its benchmarks
+    from pyarrow import parquet
+
     proba, truth = folder / "proba.npy", folder / "truth.npy"
     if proba.exists() and np.load(proba, mmap_mode="r").shape == (n_rows, N_CLASSES):
         return
