@@ -87,7 +87,7 @@ def test_the_worst_rows_do_not_depend_on_batches(folder):
         worst = []
         for start in range(0, N, size):
             part = slice(start, start + size)
-            batch = files.Batch(TRUTH[part], [proba[part]], None, None, "f", start)
+            batch = files.Batch(TRUTH[part], [proba[part]], None, None, "f", start, [("f", start)])
             worst = command_line._worst(worst, batch, start, np.array(["a", "b", "c"]), options)
         assert [row[3] for row in worst] == want
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from tables import LABELS, TABLE, changed, written
+from tables import LABELS, PROBA, TABLE, changed, written
 
 from xentc import files
 
@@ -50,8 +50,20 @@ def test_missing_labels_and_groups(tmp_path):
         files.score(tmp_path / "y.npy", tmp_path / "p.npy")
     np.save(tmp_path / "y.npy", np.array([0, 1, 1]))
     np.save(tmp_path / "p.npy", np.array([0.5, np.nan, 0.5]))
-    with pytest.raises(ValueError, match=r"y\.npy, row 1: Input contains NaN\. \(label 1, prediction nan\)"):
+    with pytest.raises(ValueError, match=r"y\.npy, row 1: Input contains NaN\. \(label 1, prediction nan in .*p\.npy, "):
         files.score(tmp_path / "y.npy", tmp_path / "p.npy")
+
+
+def test_a_bad_value_of_a_file_of_its_own(tmp_path):
+    """The rows of a table in parts are those of the part; the other files have their own."""
+    paths = written(tmp_path, TABLE, "many")
+    for name in ("p", "w"):
+        bad = {"p": PROBA.copy(), "w": np.ones(len(PROBA))}
+        bad[name][707] = np.inf
+        np.save(tmp_path / "p.npy", bad["p"])
+        np.save(tmp_path / "w.npy", bad["w"])
+        with pytest.raises(ValueError, match=rf"^.*many2\.parquet, row 207: .* in .*{name}\.npy, row 707[,)]"):
+            files.score(paths, tmp_path / "p.npy", target="y", weight=tmp_path / "w.npy")
 
 
 def test_a_bad_row_of_a_part(tmp_path):

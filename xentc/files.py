@@ -49,6 +49,8 @@ class Batch:
         The one of the labels.
     row : int
         The first of the rows in it; 0 is the first of the file.
+    places : list of tuple
+        The same, file and row, of the predictions of each model, then of the weights.
     """
 
     truth: np.ndarray
@@ -57,6 +59,7 @@ class Batch:
     groups: np.ndarray | None
     file: str
     row: int
+    places: list[tuple[str, int]]
 
     @property
     def proba(self) -> np.ndarray:
@@ -70,7 +73,8 @@ class Batch:
         """Some of the rows."""
         weight, groups = (None if a is None else a[start:stop] for a in (self.weight, self.groups))
         probas = [proba[start:stop] for proba in self.probas]
-        return Batch(self.truth[start:stop], probas, weight, groups, self.file, self.row + start)
+        places = [(file, row + start) for file, row in self.places]
+        return Batch(self.truth[start:stop], probas, weight, groups, self.file, self.row + start, places)
 
 
 def score(
@@ -307,14 +311,14 @@ def _located(batch: Batch, error: Exception, add: Callable[[Batch], None]) -> Ex
         of_row = raised(low, high)
     if of_row is None:                                         # of no row alone
         return _of_kind(error, f"{batch.file}, rows {batch.row} to {batch.row + len(batch) - 1}: {error}")
-    values = {"label": batch.truth[low]}
-    for name, proba in zip(["prediction"] if len(batch.probas) == 1 else ["A", "B"], batch.probas, strict=True):
-        values[name] = proba[low]
-    if batch.weight is not None:
-        values["weight"] = batch.weight[low]
-    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
-    text = ", ".join(f"{name} {shown(value)}" for name, value in plain.items())
-    return _of_kind(of_row, f"{batch.file}, row {batch.row + low}: {of_row} ({text})")
+    names = ["label", *(["prediction"] if len(batch.probas) == 1 else ["A", "B"]), "weight"]
+    columns = [batch.truth, *batch.probas, *([] if batch.weight is None else [batch.weight])]
+    texts = []
+    for name, column, (file, row) in zip(names, columns, [(batch.file, batch.row), *batch.places], strict=False):
+        value = column[low]
+        place = "" if file == batch.file else f" in {file}, row {row + low}"
+        texts.append(f"{name} {shown(value.tolist() if hasattr(value, 'tolist') else value)}{place}")
+    return _of_kind(of_row, f"{batch.file}, row {batch.row + low}: {of_row} ({', '.join(texts)})")
 
 
 def _of_kind(error: Exception, text: str) -> Exception:
@@ -412,9 +416,10 @@ class Batches:
                 _columns.check_no_nulls(piece, role.names, columns)
             place, (column,) = of[self._target]
             truth = _columns.target_of(place, self._target.names[0], column)
-            probas = []
+            probas, places = [], []
             for role, order in zip(self._probas, self._orders, strict=True):
                 piece, columns = of[role]
+                places.append((piece.file, piece.row))
                 matrix = _columns.matrix_of(piece, order, dict(zip(role.names, columns, strict=True)))
                 width = matrix.shape[1] if matrix.ndim == 2 else 1
                 if width != n_classes and (width, n_classes) != (1, 2):
@@ -427,7 +432,8 @@ class Batches:
             if self._weight:
                 piece, (column,) = of[self._weight]
                 weight = _columns.numbers_of(piece, self._weight.names[0], column)
+                places.append((piece.file, piece.row))
             if self._groups:
                 piece, (column,) = of[self._groups]
                 groups = _columns.labels_of(piece, self._groups.names[0], column)
-            yield Batch(truth, probas, weight, groups, place.file, place.row)
+            yield Batch(truth, probas, weight, groups, place.file, place.row, places)
