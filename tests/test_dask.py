@@ -367,7 +367,10 @@ def test_a_worker_is_killed(client, tmp_path):
         return block
 
     dp = dp.map_blocks(slowly, str(tmp_path), dtype=float, meta=np.empty((0, 0)))
-    started = lambda: [path.read_text() for path in tmp_path.iterdir()]    # noqa: E731
+
+    def started():
+        return [path.read_text() for path in tmp_path.iterdir()]
+
     future = client.compute(xd.metric(dy, dp, sample_weight=dw, groups=dg, labels=np.unique(y), compute=False))
     while len(started()) < 7:
         time.sleep(0.02)

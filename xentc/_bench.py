@@ -71,7 +71,7 @@ def _libraries() -> dict[str, Any]:
     except ImportError:
         pass
     try:
-        import torch  # type: ignore[import-not-found,unused-ignore]
+        import torch
 
         found["torch"] = torch
     except ImportError:

@@ -175,14 +175,19 @@ def _check_single(proba: Column, labels: list[Any]) -> None:
 
 def _cut(names: list[str], of_text: bool) -> Iterable[list[str]]:
     """What is left of the names without something that they all begin with and something that they all end with."""
-    head = commonprefix(names)  # noqa: RUF071 -- by characters
-    tail = commonprefix([name[::-1] for name in names])[::-1]  # noqa: RUF071
+    head, tail = _common_ends(names)
     shortest = min(map(len, names))
     for i in range(len(head) + 1):
         for j in range(min(len(tail), shortest - i) + 1):
             # Numbers are not cut.
             if of_text or not (head[i - 1 : i].isdigit() or tail[len(tail) - j : len(tail) - j + 1].isdigit()):
                 yield [name[i : len(name) - j] for name in names]
+
+
+def _common_ends(names: list[str]) -> list[str]:
+    """What all begin with, and what all end with."""
+    # Of characters it is what is wanted here; ruff warns of it for paths.
+    return [commonprefix([name[::step] for name in names])[::step] for step in (1, -1)]  # noqa: RUF071
 
 
 def _key(text: str, of_text: bool) -> Any:
@@ -209,8 +214,8 @@ def _said(label: list[str], words: list[str]) -> int:
 
 
 def _without_common_words(names: list[str]) -> list[str]:
-    head = re.sub(r"[^\W_]+$", "", commonprefix(names))  # noqa: RUF071
-    tail = re.sub(r"^[^\W_]+", "", commonprefix([name[::-1] for name in names])[::-1])  # noqa: RUF071
+    head, tail = _common_ends(names)
+    head, tail = re.sub(r"[^\W_]+$", "", head), re.sub(r"^[^\W_]+", "", tail)
     return [name[len(head) : max(len(name) - len(tail), len(head))] for name in names]
 
 

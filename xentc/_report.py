@@ -50,12 +50,10 @@ class Progress:
     """The rows so far, on stderr at a terminal only."""
 
     def __init__(self) -> None:
-        self.rows, self.total, self._start, self._shown, self._bar = 0, None, time.monotonic(), 0.0, None
+        self.rows, self._start, self._shown = 0, time.monotonic(), 0.0
+        self.total: int | None = None
+        self._bar: Any = None
         self._task: Any = None
-
-    rows: int
-    total: int | None
-    _bar: Any
 
     def begin(self, total: int | None) -> None:
         self.total, self._start = total, time.monotonic()
