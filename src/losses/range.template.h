@@ -18,10 +18,11 @@ INLINE void TYPED(range_rows_in_lanes)(struct source group, int n, ptrdiff_t n_c
         *low = TYPED(min)(*low, x);
         *high = TYPED(max)(*high, x);
         for (int h = 0; h < LANES / 8; h++)
-            total[h] = add_f64(total[h], WIDEN(x, h));
+            total[h] = add_f64(total[h], TYPED(load_wide)(tile + j * LANES + 8 * h));
     }
-    for (int h = 0; 8 * h < n; h++)
-        store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), total[h]);
+    for (int h = 0; h < LANES / 8; h++)
+        if (8 * h < n)
+            store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), total[h]);
 }
 
 INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, VECTOR *low,

@@ -351,8 +351,13 @@ INLINE void store_as_f32(float *p, f32x16 v)
     store_f32(p, v);
 }
 
-/* Eight float32 values, exactly. */
-INLINE f64x8 load_widened(const float *p)
+/* Eight values as float64, exactly. From memory: half a vector in registers, the first or the second, would go through it. */
+INLINE f64x8 load_wide_f64(const double *p)
+{
+    return load_f64(p);
+}
+
+INLINE f64x8 load_wide_f32(const float *p)
 {
     f64x8 v;
 #if WIDTH == 64
@@ -376,7 +381,7 @@ INLINE f64x8 load_as_f64(const void *p, ptrdiff_t j, int single, int n)
     if (!single)
         return load_part_f64((const double *)p + j, n, 0);
     const float *values = (const float *)p + j;
-    return n == 8 ? load_widened(values) : widen_f32(load_part_f32(values, n, 0), 0);
+    return n == 8 ? load_wide_f32(values) : widen_f32(load_part_f32(values, n, 0), 0);
 }
 
 #endif

@@ -40,23 +40,42 @@ static const double EXP_f64[EXP_TERMS_f64] = {
 static const float EXP_f32[EXP_TERMS_f32] = {
     0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f2p-5f, 0x1.123a2p-7f, 0x1.6a23cep-10f};
 
-/* Error of exp: 1.5 u (float64), 1.7 u (float32); of all float32 arguments of the range, and a dense float64 grid. */
+/* Error of exp: 1.5 u (float64), 1.7 u (float32); of all float32 arguments of the range, and a dense float64 grid.
+ *
+ * exps takes n <= 2 vectors through it step by step: one alone would wait for its own results. */
 #define DEFINE_EXP(T, C, V)                                                                                        \
-    INLINE V exp_tail_##T(V r)                                                                                     \
+    INLINE void exp_tails_##T(int n, const V *r, V *q)                                                             \
     {                                                                                                              \
-        V q = set_##T(EXP_##T[EXP_TERMS_##T - 1]);                                                                 \
+        for (int k = 0; k < n; k++)                                                                                \
+            q[k] = set_##T(EXP_##T[EXP_TERMS_##T - 1]);                                                            \
         for (int i = EXP_TERMS_##T - 2; i >= 0; i--)                                                               \
-            q = fma_##T(q, r, set_##T(EXP_##T[i]));                                                                \
-        return q;                                                                                                  \
+            for (int k = 0; k < n; k++)                                                                            \
+                q[k] = fma_##T(q[k], r[k], set_##T(EXP_##T[i]));                                                   \
+    }                                                                                                              \
+    INLINE void exps_##T(int n, V *x, V magic, V lowest)                                                           \
+    {                                                                                                              \
+        V z[2], r[2], q[2];                                                                                        \
+        for (int k = 0; k < n; k++)                                                                                \
+            x[k] = max_##T(lowest, x[k]);                                                                          \
+        for (int k = 0; k < n; k++)                                                                                \
+            z[k] = fma_##T(x[k], set_##T((C)LOG2E), magic);                                                        \
+        for (int k = 0; k < n; k++)                                                                                \
+            q[k] = sub_##T(z[k], magic);                                                                           \
+        for (int k = 0; k < n; k++)                                                                                \
+            r[k] = fnma_##T(q[k], set_##T(LN2_HIGH_##T), x[k]);                                                    \
+        for (int k = 0; k < n; k++)                                                                                \
+            r[k] = fnma_##T(q[k], set_##T(LN2_LOW_##T), r[k]);                                                     \
+        exp_tails_##T(n, r, q);                                                                                    \
+        for (int k = 0; k < n; k++) {                                                                              \
+            V t = fma_##T(mul_##T(r[k], r[k]), q[k], r[k]);                                                        \
+            V factor = from_bits_##T(shift_left_##T(bits_##T(z[k]), MANTISSA_##T));                                \
+            x[k] = fma_##T(factor, t, factor);                                                                     \
+        }                                                                                                          \
     }                                                                                                              \
     INLINE V exp_##T(V x, V magic, V lowest)                                                                       \
     {                                                                                                              \
-        x = max_##T(lowest, x);                                                                                    \
-        V z = fma_##T(x, set_##T((C)LOG2E), magic), n = sub_##T(z, magic);                                         \
-        V r = fnma_##T(n, set_##T(LN2_LOW_##T), fnma_##T(n, set_##T(LN2_HIGH_##T), x));                            \
-        V t = fma_##T(mul_##T(r, r), exp_tail_##T(r), r);                                                          \
-        V factor = from_bits_##T(shift_left_##T(bits_##T(z), MANTISSA_##T));                                       \
-        return fma_##T(factor, t, factor);                                                                         \
+        exps_##T(1, &x, magic, lowest);                                                                            \
+        return x;                                                                                                  \
     }
 
 DEFINE_EXP(f64, double, f64x8)
@@ -87,7 +106,9 @@ INLINE f64x8 exp_parts(f64x8 x, f64x8 index, f64x8 *high, f64x8 *low)
     f64x8 z = fma_f64(x, set_f64(LOG2E), magic), n = sub_f64(z, magic);
     f64x8 exact = fnma_f64(n, set_f64(LN2_HIGH_f64), x), r = fnma_f64(n, set_f64(LN2_LOW_f64), exact);
     f64x8 r_low = fnma_f64(n, set_f64(LN2_LOW_f64), sub_f64(exact, r));
-    *high = fast_two_sum(r, fma_f64(mul_f64(r, r), exp_tail_f64(r), r_low), low);
+    f64x8 tail;
+    exp_tails_f64(1, &r, &tail);
+    *high = fast_two_sum(r, fma_f64(mul_f64(r, r), tail, r_low), low);
     return from_bits_f64(shift_left_f64(bits_f64(z), MANTISSA_f64));
 }
 

@@ -7,16 +7,19 @@
 INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart,
                               const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states, int two)
 {
-    VECTOR c = TYPED(load)(scaling->c), magic = TYPED(load)(scaling->magic), lowest = TYPED(load)(scaling->lowest);
+    struct TYPED(exponents) of = {TYPED(load)(scaling->c), TYPED(load)(scaling->magic), TYPED(load)(scaling->lowest)};
     const char *p = x.rows[0] + j * x.class_stride, *q = p + apart * x.class_stride;
     for (int g = 0; g < n_groups; g++, p += 64, q += 64) {
         __builtin_prefetch(p + AHEAD_ACROSS * x.class_stride, 0, 2);
-        VECTOR term = TYPED(term)(&states[g], TYPED(load)((const REAL *)(const void *)p), c, magic, lowest, centred);
+        VECTOR v[2] = {TYPED(load)((const REAL *)(const void *)p)};
         if (two) {
             __builtin_prefetch(q + AHEAD_ACROSS * x.class_stride, 0, 2);
-            VECTOR other = TYPED(term)(&states[g], TYPED(load)((const REAL *)(const void *)q), c, magic, lowest, centred);
-            term = TYPED(add)(term, other);
+            v[1] = TYPED(load)((const REAL *)(const void *)q);
         }
+        TYPED(exponentials)(1 + two, v, &of, centred, &states[g].max_x);
+        VECTOR term = TYPED(enter)(&states[g], v[0]);
+        if (two)
+            term = TYPED(add)(term, TYPED(enter)(&states[g], v[1]));
         TYPED(add_terms)(states[g].sum, states[g].low, term);
     }
 }

@@ -14,14 +14,15 @@ INLINE void TYPED(store_pairs)(f64x8 m, struct double_double sum, int n, struct 
     store_part_f64(pairs->sum_low + first, n, total_low);
 }
 
-/* The pairs of a group of LANES rows of few classes, of which the first n count, from its sums. Nearly always all |m| <= NEAR.
- */
-INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, struct source group, int n,
-                                        ptrdiff_t n_classes, struct pairs *pairs, int first)
+/* The pairs of a group of LANES rows of few classes, n of them from `first`, from its sums. Nearly always all |m| <= NEAR. */
+INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, struct source x, int first, int n,
+                                        ptrdiff_t n_classes, struct pairs *pairs)
 {
     int all_near = !TYPED(any)(TYPED(less)(TYPED(set)(TYPED(NEAR)), TYPED(abs)(state->max_x)));
     if (!all_near) {
         struct TYPED(scaling) far;
+        const char *rows[LANES];
+        struct source group = group_of(x, first, n, LANES, rows);
         pairs->is_cached[first / 8] = 0;
         TYPED(pack_group)(group, n_classes, tile);
         for (int h = 0; h < LANES / 8; h++)
@@ -29,21 +30,30 @@ INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, 
         TYPED(sum_rows_in_lanes)(tile, n_classes, (struct lines){group.rows[0], 0}, &far, 1, state);
     }
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
+        f64x8 m = TYPED(load_wide)((const REAL *)&state->max_x + 8 * h);
         struct double_double sum = {state->sum[h], state->low[h]};
-        EITHER(all_near, TYPED(store_pairs), WIDEN(state->max_x, h), sum, at_most_8(n - 8 * h), pairs, first + 8 * h);
+        EITHER(all_near, TYPED(store_pairs), m, sum, at_most_8(n - 8 * h), pairs, first + 8 * h);
     }
 }
 
-INLINE void TYPED(pair_rows_in_lanes)(struct source group, int n, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                      struct pairs *pairs, int first)
+/* Groups of LANES rows of few classes, from row `first` of the block on: first the sums of all, then their pairs, so that a
+ * group does not wait for the one before. */
+INLINE void TYPED(pair_rows_in_lanes)(struct source x, int first, int n_rows, ptrdiff_t n_classes,
+                                      const struct TYPED(scaling) *scaling, struct pairs *pairs)
 {
-    struct TYPED(state) state;
-    REAL *tile = TYPED(caches_exponentials)(pairs, n_classes) ? (REAL *)(void *)pairs->cached_exp + first * n_classes
-                                          : take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    TYPED(pack_group)(group, n_classes, tile);
-    TYPED(sum_rows_in_lanes)(tile, n_classes, TYPED(next_group)(group, n_classes), scaling, 0, &state);
-    pairs->is_cached[first / 8] = 1;
-    TYPED(finish_rows_in_lanes)(&state, tile, group, n, n_classes, pairs, first);
+    const int cached = TYPED(caches_exponentials)(pairs, n_classes);
+    struct TYPED(state) *states = take(&x.scratch, BLOCK / LANES * sizeof *states);
+    REAL *tile = take(&x.scratch, TYPED(tile_bytes)(n_classes));
+    for (int i = first; i < n_rows; i += LANES) {
+        const char *rows[LANES];
+        struct source group = group_of(x, i, n_rows - i < LANES ? n_rows - i : LANES, LANES, rows);
+        REAL *e = cached ? (REAL *)(void *)pairs->cached_exp + i * n_classes : tile;
+        TYPED(pack_group)(group, n_classes, e);
+        TYPED(sum_rows_in_lanes)(e, n_classes, TYPED(next_group)(group, n_classes), scaling, 0, &states[i / LANES]);
+        pairs->is_cached[i / 8] = 1;
+    }
+    for (int i = first; i < n_rows; i += LANES)
+        TYPED(finish_rows_in_lanes)(&states[i / LANES], tile, x, i, n_rows - i < LANES ? n_rows - i : LANES, n_classes, pairs);
 }
 
 /* Groups of LANES rows of few classes that lie side by side. */
@@ -56,8 +66,8 @@ INLINE void TYPED(pair_across_in_lanes)(struct source x, int n_groups, ptrdiff_t
         TYPED(start)(&states[g]);
     for (ptrdiff_t j = 0; j < n_classes; j += 2)
         EITHER(j + 1 < n_classes, TYPED(add_across), x, n_groups, j, 1, scaling, 0, states);
-    for (int g = 0; g < n_groups; g++, x.rows += LANES)
-        TYPED(finish_rows_in_lanes)(&states[g], tile, x, LANES, n_classes, pairs, g * LANES);
+    for (int g = 0; g < n_groups; g++)
+        TYPED(finish_rows_in_lanes)(&states[g], tile, x, g * LANES, LANES, n_classes, pairs);
 }
 
 /* Of two classes, r = exp(-|x_0 - x_1|) at once. float32: e = 1. */
@@ -69,9 +79,8 @@ INLINE void TYPED(pair_two)(struct source group, int n, struct pairs *pairs, int
     __builtin_prefetch(next.first);
     __builtin_prefetch(next.first + next.stride);
     TYPED(pack_group)(group, 2, tile);
-    VECTOR x = TYPED(load)(tile), y = TYPED(load)(tile + LANES);
     for (int h = 0; h < LANES / 8 && 8 * h < n; h++) {
-        f64x8 a = WIDEN(x, h), b = WIDEN(y, h), m = max_f64(a, b), e = set_f64(1), r, r_low = zero, low;
+        f64x8 a = TYPED(load_wide)(tile + 8 * h), b = TYPED(load_wide)(tile + LANES + 8 * h), m = max_f64(a, b), e = set_f64(1), r, r_low = zero, low;
         if (TYPED(ELEMENT) == F64) {
             f64x8 difference = two_sum(a, sub_f64(zero, b), &low), size = abs_f64(difference);
             e = set_f64(0x1p516);                 /* 2^MIDDLE */
@@ -161,14 +170,16 @@ static void TYPED(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct
         else
             TYPED(pair_across)(x, n_rows / LANES, n_classes, &near, pairs);
     }
+    if (n_classes > 2 && rows_in_lanes) {
+        TYPED(pair_rows_in_lanes)(x, first, n_rows, n_classes, &near, pairs);
+        return;
+    }
     for (; first < n_rows; first += size) {
         const char *rows[LANES];
         int n = n_rows - first < size ? n_rows - first : size;
         struct source group = group_of(x, first, n, size, rows);
         if (n_classes == 2)
             TYPED(pair_two)(group, n, pairs, first);
-        else if (rows_in_lanes)
-            TYPED(pair_rows_in_lanes)(group, n, n_classes, &near, pairs, first);
         else
             TYPED(pair_classes_in_lanes)(group, n, n_classes, &near, pairs, first);
     }

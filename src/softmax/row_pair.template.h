@@ -17,72 +17,88 @@ INLINE void TYPED(start)(struct TYPED(state) *state)
         state->sum[h] = state->low[h] = set_f64(0);
 }
 
-INLINE VECTOR TYPED(enter)(struct TYPED(state) *state, VECTOR x, VECTOR e)
+INLINE VECTOR TYPED(enter)(struct TYPED(state) *state, VECTOR e)
 {
-    state->max_x = TYPED(max)(state->max_x, x);
     VECTOR term = TYPED(min)(state->max_e, e);
     state->max_e = TYPED(max)(state->max_e, e);
     return term;
 }
 
-INLINE VECTOR TYPED(term)(struct TYPED(state) *state, VECTOR x, VECTOR c, VECTOR magic, VECTOR lowest, int centred)
+/* Vectors of exponentials enter the sum in twos. */
+INLINE void TYPED(enter_all)(struct TYPED(state) *state, const REAL *e, ptrdiff_t n_vectors)
 {
-    return TYPED(enter)(state, x, TYPED(exp)(centred ? TYPED(sub)(x, c) : x, magic, lowest));
+    ptrdiff_t j = 0;
+    for (; j + 2 <= n_vectors; j += 2) {
+        VECTOR term = TYPED(enter)(state, TYPED(load)(e + j * LANES));
+        VECTOR other = TYPED(enter)(state, TYPED(load)(e + (j + 1) * LANES));
+        TYPED(add_terms)(state->sum, state->low, TYPED(add)(term, other));
+    }
+    if (j < n_vectors)
+        TYPED(add_terms)(state->sum, state->low, TYPED(enter)(state, TYPED(load)(e + j * LANES)));
 }
 
-/* The same for a place in memory, which keeps the exponential. */
-INLINE VECTOR TYPED(cached_term)(struct TYPED(state) *state, REAL *place, VECTOR c, VECTOR magic, VECTOR lowest, int centred)
+/* Where the exponentials of some rows, or of one, go. */
+struct TYPED(exponents) {
+    VECTOR c, magic, lowest;
+};
+
+/* The exponentials of one or two vectors, whose maximum enters too. */
+INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(exponents) *of, int centred, VECTOR *max_x)
 {
-    VECTOR x = TYPED(load)(place), e = TYPED(exp)(centred ? TYPED(sub)(x, c) : x, magic, lowest);
-    TYPED(store)(place, e);
-    return TYPED(enter)(state, x, e);
+    for (int k = 0; k < n; k++) {
+        *max_x = TYPED(max)(*max_x, x[k]);
+        if (centred)
+            x[k] = TYPED(sub)(x[k], of->c);
+    }
+    TYPED(exps)(n, x, of->magic, of->lowest);
 }
 
-/* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. Terms enter the
- * sum in twos. next: as many lines as classes, to be fetched meanwhile. */
+/* Of n values, into whole vectors: the last one is filled up with zeros. next: lines to be fetched meanwhile, one with each
+ * vector. First all exponentials, then their sum: one loop of both would wait for each. */
+INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t n, const struct TYPED(exponents) *of,
+                           int centred, struct lines next, REAL *e)
+{
+    ptrdiff_t j = 0;
+    for (; j + 2 * LANES <= n; j += 2 * LANES) {
+        __builtin_prefetch(next.first);
+        __builtin_prefetch(next.first + next.stride);
+        next.first += 2 * next.stride;
+        VECTOR v[2] = {TYPED(load)(x + j), TYPED(load)(x + j + LANES)};
+        TYPED(exponentials)(2, v, of, centred, &state->max_x);
+        TYPED(store)(e + j, v[0]);
+        TYPED(store)(e + j + LANES, v[1]);
+    }
+    for (; j < n; j += LANES) {
+        VECTOR v = j + LANES <= n ? TYPED(load)(x + j) : TYPED(load_part)(x + j, (int)(n - j), -INFINITY);
+        TYPED(exponentials)(1, &v, of, centred, &state->max_x);
+        TYPED(store)(e + j, v);
+    }
+    TYPED(enter_all)(state, e, (n + LANES - 1) / LANES);
+}
+
+/* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. next: as many
+ * lines as classes, to be fetched meanwhile. */
 INLINE void TYPED(sum_rows_in_lanes)(REAL *tile, ptrdiff_t n_classes, struct lines next, const struct TYPED(scaling) *scaling,
                                      int centred, struct TYPED(state) *state)
 {
-    VECTOR c = TYPED(load)(scaling->c), magic = TYPED(load)(scaling->magic), lowest = TYPED(load)(scaling->lowest);
+    struct TYPED(exponents) of = {TYPED(load)(scaling->c), TYPED(load)(scaling->magic), TYPED(load)(scaling->lowest)};
     struct TYPED(state) local;
     TYPED(start)(&local);
-    ptrdiff_t j = 0;
-    for (; j + 2 <= n_classes; j += 2) {
-        __builtin_prefetch(next.first + next.stride * j);
-        __builtin_prefetch(next.first + next.stride * (j + 1));
-        VECTOR term = TYPED(cached_term)(&local, tile + j * LANES, c, magic, lowest, centred);
-        VECTOR other = TYPED(cached_term)(&local, tile + (j + 1) * LANES, c, magic, lowest, centred);
-        TYPED(add_terms)(local.sum, local.low, TYPED(add)(term, other));
-    }
-    if (j < n_classes)
-        TYPED(add_terms)(local.sum, local.low, TYPED(cached_term)(&local, tile + j * LANES, c, magic, lowest, centred));
+    TYPED(add_all)(&local, tile, n_classes * LANES, &of, centred, next, tile);
     *state = local;
 }
 
-/* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. */
+/* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. e: room for PIECE exponentials. */
 INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling, int i,
-                                        int centred, struct TYPED(state) *state)
+                                        int centred, REAL *e, struct TYPED(state) *state)
 {
-    VECTOR c = TYPED(set)(scaling->c[i]), magic = TYPED(set)(scaling->magic[i]), lowest = TYPED(set)(scaling->lowest[i]);
+    struct TYPED(exponents) of = {TYPED(set)(scaling->c[i]), TYPED(set)(scaling->magic[i]), TYPED(set)(scaling->lowest[i])};
     struct TYPED(state) local = *state;
-    ptrdiff_t j = 0;
-    for (; j + 2 * LANES <= n_classes; j += 2 * LANES) {
-        __builtin_prefetch((const char *)(row + j) + AHEAD);
-        __builtin_prefetch((const char *)(row + j) + AHEAD + 64);
-        VECTOR term = TYPED(term)(&local, TYPED(load)(row + j), c, magic, lowest, centred);
-        VECTOR other = TYPED(term)(&local, TYPED(load)(row + j + LANES), c, magic, lowest, centred);
-        TYPED(add_terms)(local.sum, local.low, TYPED(add)(term, other));
+    for (ptrdiff_t first = 0; first < n_classes; first += 16 * LANES) {
+        ptrdiff_t n = n_classes - first < 16 * LANES ? n_classes - first : 16 * LANES;
+        struct lines next = {(const char *)(row + first) + AHEAD, 64};
+        TYPED(add_all)(&local, row + first, n, &of, centred, next, e);
     }
-    VECTOR term = TYPED(set)(0);
-    if (j + LANES <= n_classes) {
-        term = TYPED(term)(&local, TYPED(load)(row + j), c, magic, lowest, centred);
-        j += LANES;
-    }
-    if (j < n_classes) {
-        VECTOR last = TYPED(load_part)(row + j, (int)(n_classes - j), -INFINITY);
-        term = TYPED(add)(term, TYPED(term)(&local, last, c, magic, lowest, centred));
-    }
-    TYPED(add_terms)(local.sum, local.low, term);
     *state = local;
 }
 
@@ -92,7 +108,7 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
                                           int centred)
 {
     struct TYPED(state) states[8];
-    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy);
+    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *e = take(&group.scratch, 16 * LINE);
     const int direct = TYPED(direct)(group),
               in_order = group.class_stride > 0 && group.class_stride <= (ptrdiff_t)sizeof(REAL);
     const int by_class = !in_order && group.row_stride && group.element == TYPED(ELEMENT);
@@ -106,7 +122,7 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
         }
         for (ptrdiff_t first = 0; first < n_classes; first += tile) {
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy[0]), n, scaling, i, centred, &states[i]);
+            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy[0]), n, scaling, i, centred, e, &states[i]);
         }
     }
     for (ptrdiff_t first = 0; !in_order && first < n_classes; first += TILE) {
@@ -121,7 +137,7 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
             }
             if (!by_class)
                 TYPED(read)(group.rows[i] + first * group.class_stride, group.class_stride, group.element, n, copy[i]);
-            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, &states[i]);
+            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, &states[i]);
         }
     }
     /* Lanes merge by halves: those of a row down to eight, then transposed, all rows together. */
