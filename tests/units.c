@@ -82,8 +82,8 @@ void conversions(const float *singles, const double *wide, double *widened, doub
                  double *rounded_out)
 {
     store_as_f64(widened, load_f32(singles));
-    store_f64(loaded, load_widened(singles));
-    store_f64(loaded + 8, load_widened(singles + 8));
+    store_f64(loaded, load_wide_f32(singles));
+    store_f64(loaded + 8, load_wide_f32(singles + 8));
     store_f32(narrowed, narrow_f32(wide));
     store_f64(rounded_out, single_f64(load_f64(wide)));
     store_f64(rounded_out + 8, single_f64(load_f64(wide + 8)));

@@ -36,6 +36,7 @@ xentc_runtime_start()
 cdef enum:
     MAX_DIMS = 64                     # NumPy's own limit
     SLICE = 1 << 22                   # elements a thread works through, about 10 ms, before Ctrl-C is looked for
+    CHUNK = 1 << 16                   # elements that a thread takes at a time, about 0.1 ms
 
 
 # ---- The instruction set, chosen once.

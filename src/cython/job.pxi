@@ -67,6 +67,8 @@ cdef struct job:
 
 
 cdef struct gathered:
+    int64_t next_block                # of this thread's share: the next one that nobody has taken, atomic
+    int64_t end_block
     running_sum total
     running_sum total_weight
     Py_ssize_t bad_row                # the first row with an invalid target, or n_rows

@@ -1,4 +1,11 @@
 # Cython layer: how the blocks of a call are dealt to threads.
+#
+# Each thread has a share of its own, neighbouring blocks, and takes a chunk of it at a time; when that is done, it takes
+# chunks of the others' shares. So nobody waits long for a thread that woke late or whose processor somebody else uses, and
+# each finds what it worked on in an earlier call in its cache. Who takes what changes no result: sums are exact.
+
+cdef extern from * nogil:
+    int64_t __atomic_fetch_add(int64_t *, int64_t, int)
 
 cdef void run_tasks(const segment_pool *of, void (*task)(void *, int, char *) noexcept nogil, void *context,
                     int n_tasks) noexcept nogil:
@@ -76,6 +83,7 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     cdef Py_ssize_t block = BLOCK if across else max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
+    cdef Py_ssize_t chunk = max(1, CHUNK // max(block * j.n_classes, 1))
     cdef Py_ssize_t start = 0, stop
     cdef segment_pool all_threads = [run_tasks, n_threads, NULL, 0]
     cdef workers all
@@ -90,13 +98,15 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     try:
         while start < n_blocks:
             stop = min(n_blocks, start + blocks_per_slice)
+            for t in range(n_threads):
+                gathered_by(&all, t).next_block = start + (stop - start) * t // n_threads
+                gathered_by(&all, t).end_block = start + (stop - start) * (t + 1) // n_threads
             with nogil:
                 if n_threads == 1:
-                    run_blocks(loop, j, block, start, stop, gathered_by(&all, 0))
+                    run_blocks(loop, j, block, chunk, &all, 0)
                 else:
                     for t in prange(n_threads, num_threads=n_threads, schedule="static"):
-                        run_blocks(loop, j, block, start + (stop - start) * t // n_threads,
-                                   start + (stop - start) * (t + 1) // n_threads, gathered_by(&all, t))
+                        run_blocks(loop, j, block, chunk, &all, t)
             start = stop
             PyErr_CheckSignals()
         gather_all(&all, result)
@@ -105,10 +115,19 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
     return 0
 
 
-cdef inline void run_blocks(block_loop loop, const job *j, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
-                            gathered *g) noexcept nogil:
-    cdef Py_ssize_t b
+cdef void run_blocks(block_loop loop, const job *j, Py_ssize_t block, Py_ssize_t chunk, const workers *all,
+                     int t) noexcept nogil:
+    # What thread t does: its share, and then what is left of the next ones.
+    cdef Py_ssize_t first, b
+    cdef int of
+    cdef gathered *share
     cdef uint64_t control = xentc_enter_kernels()
-    for b in range(start, stop):
-        loop(j, b * block, <int>min(block, j.n_rows - b * block), g)
+    for of in range(t, t + all.n):
+        share = gathered_by(all, of % all.n)
+        while True:
+            first = __atomic_fetch_add(&share.next_block, chunk, 0)     # 0: no order of other memory is needed
+            if first >= share.end_block:
+                break
+            for b in range(first, min(first + chunk, <Py_ssize_t>share.end_block)):
+                loop(j, b * block, <int>min(block, j.n_rows - b * block), gathered_by(all, t))
     xentc_leave_kernels(control)

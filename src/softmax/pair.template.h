@@ -170,7 +170,7 @@ static void TYPED(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct
         else
             TYPED(pair_across)(x, n_rows / LANES, n_classes, &near, pairs);
     }
-    if (n_classes > 2 && rows_in_lanes) {
+    if (n_classes != 2 && rows_in_lanes) {
         TYPED(pair_rows_in_lanes)(x, first, n_rows, n_classes, &near, pairs);
         return;
     }
