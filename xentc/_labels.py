@@ -50,7 +50,8 @@ class Labels:
             call.set_entries(self.entries, self.target, None)
         else:
             call.set_target(self.target)
-            call.set_labels(self.lowest, self.positions)
+            if self.lowest or self.positions is not None:
+                call.set_labels(self.lowest, self.positions)
 
     def rows(self, start: int, stop: int) -> Labels:
         """Those of some rows."""
@@ -91,6 +92,10 @@ def read_labels(y_true: Any, labels: Any, told: list[str], guess: int = 0) -> La
     guess: integers may be taken for labels that are among the given classes, or, if the first ones have so many distinct
     values, for labels that are among these. The pass over the rows sees if one is not.
     """
+    if labels is None and type(y_true) is np.ndarray and y_true.ndim == 1 and y_true.dtype.kind in "iu" and y_true.size:
+        found = _factorize(y_true, None, guess)                # the quickest
+        check_several(found.classes)
+        return found
     y, category = _read(y_true)
     if labels is not None:
         given = read_classes(labels)
@@ -347,19 +352,16 @@ def _look_up(a: np.ndarray) -> Labels | None:
     """Labels of integers: their range, and what is present of it; None if it is too large for a table."""
     # A million labels take half a millisecond: to wake a second thread for less gains little, and may have to wait for it.
     threads = _config.threads_for(a.size // 64, None)
-    lowest, highest = _core.label_extremes(a, threads)
-    size = highest - lowest + 1
-    if size > max(_TABLE, a.size // 4) or highest == _INT64_MAX:  # which stands for all that is higher
+    found = _core.label_range(a, max(_TABLE, a.size // 4), threads)
+    if found is None:
         return None
-    marks = np.zeros((threads, size), np.uint8)
-    _core.mark_labels(a, lowest, marks)
-    if b"\0" not in marks[0].tobytes() and a.dtype.char == "l":
-        return Labels(np.arange(lowest, highest + 1), a, lowest)  # the quickest
-    (present,) = marks[0].nonzero()
-    positions = None
-    if len(present) < size:
-        positions = np.full(size, -1, np.int32)
-        positions[present] = np.arange(len(present))
+    lowest, highest, marks = found
+    if marks is None:
+        classes = np.arange(lowest, highest + 1)
+        return Labels(classes if a.dtype.char == "l" else classes.astype(a.dtype), a, lowest)
+    (present,) = np.frombuffer(marks, np.uint8).nonzero()
+    positions = np.full(len(marks), -1, np.int32)
+    positions[present] = np.arange(len(present))
     return Labels((present + lowest).astype(a.dtype), a, lowest, positions)
 
 

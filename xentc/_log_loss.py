@@ -92,10 +92,13 @@ class Predictions:
         return total, weight
 
     def _call(self, x: np.ndarray, sample_weight: np.ndarray | None, losses: np.ndarray | None) -> _core.Call:
-        single = x.shape[1] == 1                               # a single column stands for two classes
-        values = raw(x)[:, 0] if single else raw(x)
-        call = _core.Call(values, sample_weight, _config.threads_for(x.size, self.n_threads), with_classes=not single)
-        call.set_losses(losses)
+        threads = _config.threads_for(x.size, self.n_threads)
+        if x.shape[1] == 1:                                    # a single column stands for two classes
+            call = _core.Call(raw(x)[:, 0], sample_weight, threads, with_classes=False)
+        else:
+            call = _core.Call(raw(x), sample_weight, threads)
+        if losses is not None:
+            call.set_losses(losses)
         return call
 
     def check(self) -> None:
@@ -151,7 +154,8 @@ class LabelledRows:
     def read(self, guess: bool) -> None:
         self.told: list[str] = []
         try:
-            check_lengths(*[predictions.array for predictions in self.predictions], self.y_true, self.sample_weight)
+            if self.sample_weight is not None or len(self.predictions) > 1 or length(self.y_true) != self.n:
+                check_lengths(*[predictions.array for predictions in self.predictions], self.y_true, self.sample_weight)
             if self.sample_weight is not None:
                 self.sample_weight = _read_sample_weight(self.sample_weight, self.n, self.some_weight)
             if isinstance(self.labels, GivenClasses):
@@ -169,12 +173,13 @@ class LabelledRows:
         self, predictions: Predictions, losses: np.ndarray | None = None, sums: Moments | None = None
     ) -> tuple[float, float]:
         """The weighted sums of all rows, or into `sums`."""
-        return predictions.run(self.known if self.fits else None, self.weight_of(0, self.n), losses, 0, self.n, sums)
+        weight = None if self.sample_weight is None else self.weight_of(0, self.n)
+        return predictions.run(self.known if self.fits else None, weight, losses, 0, self.n, sums)
 
     def checked_run(self, predictions: Predictions, losses: np.ndarray | None = None) -> tuple[float, float]:
         """The same, where nothing is wrong."""
         sums = self.run(predictions, losses)
-        if self.guess_failed():
+        if self.known is not None and self.known.guessed and self.guess_failed():
             self.read(guess=False)
             sums = self.run(predictions, losses)
         self.check()
@@ -242,13 +247,19 @@ def check_columns(y_proba: Any, classes: np.ndarray, name: str) -> None:
         )
 
 
+# The distance from 1 to the next larger value.
+_EPS = {np.dtype(np.float64): 2.0**-52, np.dtype(np.float32): 2.0**-23, np.dtype(np.float16): 2.0**-10}
+
+
 def eps_of(dtype: np.dtype) -> float:
-    """The distance from 1 to the next larger value: probabilities are clipped by that of their own dtype."""
-    return 2.0**-7 if is_bfloat16(dtype) else {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-10}[dtype.itemsize]
+    """Probabilities are clipped by that of their own dtype."""
+    return _EPS.get(dtype, 2.0**-7)                            # bfloat16's
 
 
 def _read_probabilities(y_proba: Any, name: str) -> np.ndarray:
     """y_proba as floats of two dimensions, in their own dtype where that is float64 or narrower."""
+    if type(y_proba) is np.ndarray and y_proba.ndim == 2 and y_proba.dtype in _EPS and y_proba.size and y_proba.flags.aligned:
+        return y_proba                                         # the quickest
     if isinstance(y_proba, np.matrix):
         raise TypeError(
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "
@@ -324,6 +335,8 @@ def _read_sample_weight(sample_weight: Any, n_samples: int, some_weight: bool) -
 
 
 def length(x: Any) -> int:
+    if type(x) is np.ndarray and x.ndim:
+        return len(x)                                          # the quickest
     shape = getattr(x, "shape", None)
     if shape is not None:
         if len(shape) == 0:
@@ -336,7 +349,7 @@ def length(x: Any) -> int:
 
 def check_lengths(*arrays: Any) -> None:
     lengths = [length(x) for x in arrays if x is not None]
-    if len(set(lengths)) > 1:
+    if lengths.count(lengths[0]) < len(lengths):
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {lengths}")
 
 
@@ -347,11 +360,11 @@ def check_parameters(
     def wrong(name: str, expected: str, value: Any) -> ValueError:
         return ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {shown(value)} instead.")
 
-    if not is_array_like(y_true):
+    if type(y_true) is not np.ndarray and not is_array_like(y_true):
         raise wrong("y_true", "an array-like", y_true)
-    if y_proba is not None and not is_array_like(y_proba):
+    if type(y_proba) is not np.ndarray and y_proba is not None and not is_array_like(y_proba):
         raise wrong(name, "an array-like", y_proba)
-    if not isinstance(normalize, (bool, np.bool_)):
+    if normalize is not True and not isinstance(normalize, (bool, np.bool_)):
         raise wrong("normalize", "an instance of 'bool' or an instance of 'numpy.bool'", normalize)
     if sample_weight is not None and not is_array_like(sample_weight):
         raise wrong("sample_weight", "an array-like or None", sample_weight)

@@ -17,7 +17,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, NAN, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 
 from kernels cimport (
     AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE,

@@ -84,35 +84,63 @@ cdef void scan_rows(const view *labels, Py_ssize_t start, Py_ssize_t stop, int64
         scan(<const uint8_t *>p, stride, n, extremes, marks)
 
 
-def label_extremes(labels, int n_threads):
-    """The lowest and the highest of integer labels in one dimension, at least one a thread."""
+cdef void scan_share(const view *labels, Py_ssize_t n, int t, int n_threads, int64_t *extremes, table marks) noexcept nogil:
+    # Each thread has two extremes, or a table, of its own.
+    if extremes != NULL:
+        extremes += 2 * t
+    else:
+        marks.present += t * marks.size
+    scan_rows(labels, first_row(n, t, n_threads), first_row(n, t + 1, n_threads), extremes, marks)
+
+
+cdef void scan_all(Rows labels, int n_threads, int64_t *extremes, table marks):
+    cdef int t
+    cdef Py_ssize_t n = labels.size
+    if n_threads == 1:                # a parallel region of one would take a microsecond
+        scan_share(&labels.view, n, 0, 1, extremes, marks)
+        return
+    for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
+        scan_share(&labels.view, n, t, n_threads, extremes, marks)
+
+
+def label_range(labels, int64_t most, int n_threads):
+    """The lowest and the highest of integer labels in one dimension, at least one a thread, and which there are.
+
+    These are a byte for the lowest, the next one and so on, 1 where there is such a label; or None where all are there. None
+    instead of all three: there may be more than `most`, or one beyond int64.
+    """
     cdef Rows rows = Rows(labels)
     cdef int t
+    cdef Py_ssize_t i
+    cdef int64_t low, high
+    cdef uint64_t size
+    cdef uint8_t *present
     cdef table none = [NULL, 0, 0]
     cdef int64_t *extremes = <int64_t *>calloc(n_threads, 2 * sizeof(int64_t))
     if extremes == NULL:
         raise MemoryError
-    for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
-        scan_rows(&rows.view, first_row(rows.size, t, n_threads), first_row(rows.size, t + 1, n_threads), &extremes[2 * t],
-                  none)
-    cdef int64_t low = extremes[0], high = extremes[1]
+    scan_all(rows, n_threads, extremes, none)
+    low, high = extremes[0], extremes[1]
     for t in range(1, n_threads):
         low, high = min(low, extremes[2 * t]), max(high, extremes[2 * t + 1])
     free(extremes)
-    return low, high
-
-
-def mark_labels(labels, int64_t lowest, uint8_t[:, ::1] present):
-    """Sets present[0, label - lowest] for all labels; its other rows are for the other threads to work in."""
-    cdef Rows rows = Rows(labels)
-    cdef int n_threads = <int>present.shape[0], t
-    cdef Py_ssize_t i, size = present.shape[1]
-    for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
-        scan_rows(&rows.view, first_row(rows.size, t, n_threads), first_row(rows.size, t + 1, n_threads), NULL,
-                  [&present[t, 0], size, lowest])
+    size = <uint64_t>high - <uint64_t>low
+    if size >= <uint64_t>most or high == INT64_MAX:      # which stands for all that is higher
+        return None
+    size += 1
+    present = <uint8_t *>calloc(n_threads, size)
+    if present == NULL:
+        raise MemoryError
+    scan_all(rows, n_threads, NULL, [present, size, low])
     for t in range(1, n_threads):
-        for i in range(size):
-            present[0, i] |= present[t, i]
+        for i in range(<Py_ssize_t>size):
+            present[i] |= present[t * size + i]
+    try:
+        if memchr(present, 0, size) == NULL:
+            return low, high, None
+        return low, high, (<char *>present)[:size]
+    finally:
+        free(present)
 
 
 # ---- Items: elements of a fixed size, or str objects.
