@@ -3,26 +3,63 @@
 #error "instantiated by simd/instantiate.h"
 #endif
 
-/* The sums of n rows, of as many rows as lanes, or eight; low and high take in all values. */
+/* The smallest and the largest values of lanes, and their sums. */
+struct TYPED(lane_range) {
+    VECTOR low, high;
+    f64x8 total[LANES / 8];
+};
+
+INLINE void TYPED(take_in)(struct TYPED(lane_range) *range, const REAL *place)
+{
+    VECTOR x = TYPED(load)(place);
+    range->low = TYPED(min)(range->low, x);
+    range->high = TYPED(max)(range->high, x);
+    for (int h = 0; h < LANES / 8; h++)
+        range->total[h] = add_f64(range->total[h], TYPED(load_wide)(place + 8 * h));
+}
+
+enum { TYPED(QUAD) = 16 / sizeof(REAL) };
+
+/* The classes from `at`, as many as 16 bytes hold, without the first `skip` of them. */
+INLINE void TYPED(take_in_columns)(struct TYPED(lane_range) *range, const char *const *rows, ptrdiff_t at, int skip,
+                                   struct lines next)
+{
+    VECTOR columns[TYPED(QUAD)];
+    TYPED(columns)(rows, at * (ptrdiff_t)sizeof(REAL), columns);
+    for (int q = skip; q < TYPED(QUAD); q++) {
+        REAL column[LANES];
+        __builtin_prefetch(next.first + next.stride * (at + q));
+        TYPED(store)(column, columns[q]);
+        TYPED(take_in)(range, column);
+    }
+}
+
+/* Of as many rows as lanes, of which the first n count. float64 from registers, where it can be: float32 would need too many. */
 INLINE void TYPED(range_rows_in_lanes)(struct source group, int n, ptrdiff_t n_classes, double *sum, VECTOR *low, VECTOR *high)
 {
-    REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    TYPED(pack_group)(group, n_classes, tile);
-    f64x8 total[LANES / 8];
+    struct TYPED(lane_range) range = {.low = *low, .high = *high};
     struct lines next = TYPED(next_group)(group, n_classes);
+    ptrdiff_t j = 0;
     for (int h = 0; h < LANES / 8; h++)
-        total[h] = set_f64(0);
-    for (ptrdiff_t j = 0; j < n_classes; j++) {
-        __builtin_prefetch(next.first + next.stride * j);
-        VECTOR x = TYPED(load)(tile + j * LANES);
-        *low = TYPED(min)(*low, x);
-        *high = TYPED(max)(*high, x);
-        for (int h = 0; h < LANES / 8; h++)
-            total[h] = add_f64(total[h], TYPED(load_wide)(tile + j * LANES + 8 * h));
+        range.total[h] = set_f64(0);
+    if (LANES == 8 && n_classes >= TYPED(QUAD) && TYPED(direct)(group) && !TYPED(side_by_side)(group)) {
+        for (; j + TYPED(QUAD) <= n_classes; j += TYPED(QUAD))
+            TYPED(take_in_columns)(&range, group.rows, j, 0, next);
+        if (j < n_classes)
+            TYPED(take_in_columns)(&range, group.rows, n_classes - TYPED(QUAD), TYPED(QUAD) - (int)(n_classes - j), next);
+    } else {
+        REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
+        TYPED(pack_group)(group, n_classes, tile);
+        for (; j < n_classes; j++) {
+            __builtin_prefetch(next.first + next.stride * j);
+            TYPED(take_in)(&range, tile + j * LANES);
+        }
     }
+    *low = range.low;
+    *high = range.high;
     for (int h = 0; h < LANES / 8; h++)
         if (8 * h < n)
-            store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), total[h]);
+            store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), range.total[h]);
 }
 
 INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, VECTOR *low,
