@@ -33,6 +33,8 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 /* A call is nothing beside such a function, but each unit has its own: a struct that is an argument stays in registers. */
 #define OUTLINE static __attribute__((unused))
+/* What few rows need: apart, so that it takes no registers from the others. */
+#define RARE __attribute__((noinline, cold))
 
 typedef double f64_register __attribute__((vector_size(WIDTH)));
 typedef float f32_register __attribute__((vector_size(WIDTH)));

@@ -5,18 +5,32 @@
 #include "sums/sums.h"
 
 /* Each lane to the chunks. */
-static void add_exactly(f64x8 value, struct exact_sum *exact)
+static RARE void add_exactly(const f64x8 *value, struct exact_sum *exact)
 {
     double values[8];
-    store_f64(values, value);
+    store_f64(values, *value);
     for (int l = 0; l < 8; l++)
         if (values[l] != 0)
             exact_add(exact, values[l]);
 }
 
+/* The first bins of a sum while values are added, in registers; the others are where the sum is. */
+enum { FIRST_BINS = 2 };
 struct bins {
-    f64x8 bin[BINS];
+    f64x8 bin[FIRST_BINS];
+    struct running_sum *sum;
 };
+
+/* What the first bins leave; and what the last one leaves to the chunks. */
+static __attribute__((noinline)) void add_rest(const f64x8 *value, struct running_sum *sum)
+{
+    f64x8 rest = *value, third = load_f64(sum->bin[2]), fourth = load_f64(sum->bin[3]);
+    rest = into_bin(&fourth, into_bin(&third, rest, 0x1p-100), 0x1p-140);
+    store_f64(sum->bin[2], third);
+    store_f64(sum->bin[3], fourth);
+    if (!all_equal_f64(rest, set_f64(0)))
+        add_exactly(&rest, &sum->exact);
+}
 
 /* Eight values at once; to the chunks goes what is left of one below the last bin, and all where one is a NaN or not `small`.
  */
@@ -25,22 +39,23 @@ INLINE int small(f64x8 value)
     return all_less_f64(abs_f64(value), set_f64(1 << -LEAST_OF_BINS));
 }
 
-INLINE void add_small(struct bins *bins, f64x8 value, struct exact_sum *exact)
+INLINE void add_small(struct bins *bins, f64x8 value)
 {
-    f64x8 rest = into_bin(&bins->bin[1], into_bin(&bins->bin[0], value, 0x1p-20), 0x1p-60), zero = set_f64(0);
-    if (!all_equal_f64(rest, zero)) {
-        rest = into_bin(&bins->bin[3], into_bin(&bins->bin[2], rest, 0x1p-100), 0x1p-140);
-        if (!all_equal_f64(rest, zero))
-            add_exactly(rest, exact);
+    f64x8 rest = into_bin(&bins->bin[1], into_bin(&bins->bin[0], value, 0x1p-20), 0x1p-60);
+    if (!all_equal_f64(rest, set_f64(0))) {
+        f64x8 in_memory = rest;
+        add_rest(&in_memory, bins->sum);
     }
 }
 
-INLINE void add_values(struct bins *bins, f64x8 value, struct exact_sum *exact)
+INLINE void add_values(struct bins *bins, f64x8 value)
 {
     if (small(value))
-        add_small(bins, value, exact);
-    else
-        add_exactly(value, exact);
+        add_small(bins, value);
+    else {
+        f64x8 in_memory = value;
+        add_exactly(&in_memory, &bins->sum->exact);
+    }
 }
 
 INLINE struct bins open_bins(struct running_sum *sum, int vectors)
@@ -48,20 +63,19 @@ INLINE struct bins open_bins(struct running_sum *sum, int vectors)
     if (sum->pending + vectors > FLUSH_AFTER)
         exact_flush(sum);
     sum->pending += vectors;
-    return (struct bins){{load_f64(sum->bin[0]), load_f64(sum->bin[1]), load_f64(sum->bin[2]), load_f64(sum->bin[3])}};
+    return (struct bins){{load_f64(sum->bin[0]), load_f64(sum->bin[1])}, sum};
 }
 
-INLINE void close_bins(struct running_sum *sum, struct bins bins)
+INLINE void close_bins(const struct bins *bins)
 {
-    for (int b = 0; b < BINS; b++)
-        store_f64(sum->bin[b], bins.bin[b]);
+    for (int b = 0; b < FIRST_BINS; b++)
+        store_f64(bins->sum->bin[b], bins->bin[b]);
 }
 
-static int finish(double *loss, const double *weight, const double *share, int n_all, enum element element, char *out,
-                  struct running_sum *total, struct running_sum *total_share)
+INLINE int finish_rows(double *loss, const double *weight, const double *share, int n_all, enum element element,
+                       double *results, struct running_sum *total, struct running_sum *total_share, int has_weight)
 {
     struct bins bins = open_bins(total, n_all / 4 + 2), share_bins = open_bins(total_share, n_all / 8 + 1);
-    double results[BLOCK];
     int undefined = 0;
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
@@ -75,20 +89,32 @@ static int finish(double *loss, const double *weight, const double *share, int n
             value = choose_f64(defined, value, set_f64(NAN));
         }
         store_part_f64(loss + i, n, value);
-        if (weight) {
+        if (has_weight) {
             f64x8 low;
             value = weighted(load_part_f64(weight + i, n, 0), value, &low);
-            add_values(&bins, low, &total->exact);
-            add_values(&bins, value, &total->exact);
-            add_values(&share_bins, load_part_f64(share + i, n, 0), &total_share->exact);
+            add_values(&bins, low);
+            add_values(&bins, value);
+            add_values(&share_bins, load_part_f64(share + i, n, 0));
         } else if (usual)
-            add_small(&bins, value, &total->exact);
-        else
-            add_exactly(value, &total->exact);
-        store_part_f64(results + i, n, value);
+            add_small(&bins, value);
+        else {
+            f64x8 in_memory = value;
+            add_exactly(&in_memory, &total->exact);
+        }
+        if (results)
+            store_part_f64(results + i, n, value);
     }
-    close_bins(total, bins);
-    close_bins(total_share, share_bins);
+    close_bins(&bins);
+    close_bins(&share_bins);
+    return undefined;
+}
+
+static int finish(double *loss, const double *weight, const double *share, int n_all, enum element element, char *out,
+                  struct running_sum *total, struct running_sum *total_share)
+{
+    double results[BLOCK];
+    int undefined = EITHER(weight != NULL, finish_rows, loss, weight, share, n_all, element, out ? results : NULL, total,
+                           total_share);
     if (out)
         write_results(results, n_all, element, out, element == F64 ? 8 : 4, element);
     if (!weight)

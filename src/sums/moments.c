@@ -12,8 +12,6 @@
 #include "sums/bins.h"
 #include "sums/moments.h"
 
-#define RARE __attribute__((noinline, cold))
-
 /* Of values from 2^16, of squares from 2^32 down, each bin of 51 bits. There is room for 63: a row adds up to four terms of at
  * most 2^50 units to one, or to a first bin one of 2^51, so that it takes 2^10 rows. */
 enum { OF_VALUE = 3, OF_SQUARE = 5, FLUSH_GROUP_AFTER = 1024 };
