@@ -6,6 +6,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     cdef double[BLOCK] x, given, pos_weight, loss, grad, hess, scale
     cdef binary_target target = [given, NULL, j.terms.keep, j.terms.uniform]
     cdef double *slope = &grad[0] if has_derivatives(j) else <double *>NULL
+    cdef double *curvature = &hess[0] if j.out.hess.rows.data != NULL else <double *>NULL
     cdef bint valid
     cdef int i
     read_elements(&j.x.rows, first, n, x)
@@ -17,7 +18,7 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
     if j.terms.of_probability:
         valid = KERNELS.binary.bernoulli_loss(x, &target, j.terms.clip, j.out.loss_element == F32, n, loss, slope)
     else:
-        valid = KERNELS.binary.sigmoid_loss(x, &target, j.terms.gamma, j.out.loss_element == F32, n, loss, slope, hess)
+        valid = KERNELS.binary.sigmoid_loss(x, &target, j.terms.gamma, j.out.loss_element == F32, n, loss, slope, curvature)
     if not valid:
         for i in range(n):
             if given[i] < 0 or given[i] > 1:

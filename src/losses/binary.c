@@ -43,28 +43,39 @@ struct binary_terms {
     f64x8 loss, grad, hess;
 };
 
+/* exp(-|x|), in twice the precision where not `narrow`, times 2^MIDDLE then. */
+INLINE f64x8 exp_of_size(f64x8 x, int narrow, f64x8 *low)
+{
+    f64x8 size = sub_f64(set_f64(0), abs_f64(x));
+    return narrow ? exp_short(size) : exp_wide(size, set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), low);
+}
+
 /* With r = exp(-|x|) the likelier class costs log1p(r), the other one |x| more: terms >= 0, so nothing cancels. Their
  * probabilities are 1 / (1 + r) and r / (1 + r). */
-INLINE struct binary_terms sigmoid_terms(f64x8 x, struct class_weights a, int narrow, int derivatives)
+INLINE struct binary_terms sigmoid_terms(f64x8 x, f64x8 r, f64x8 r_low, struct class_weights a, int narrow, int first,
+                                         int second)
 {
-    const f64x8 zero = set_f64(0), one = set_f64(1), middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64);
-    f64x8 size = abs_f64(x), both = add_f64(a.of1, a.of0), r, tail;
+    const f64x8 zero = set_f64(0), one = set_f64(1);
+    f64x8 size = abs_f64(x), both = add_f64(a.of1, a.of0), tail;
     i64x8 negative = less_f64(x, zero);
     f64x8 likely = choose_f64(negative, a.of0, a.of1), unlikely = choose_f64(negative, a.of1, a.of0);
-    if (narrow) {
-        r = exp_short(sub_f64(zero, size));
+    if (narrow)
         tail = mul_f64(both, log1p_of_unit(r));
-    } else {
-        f64x8 low, tail_low, scaled = exp_wide(sub_f64(zero, size), middle, &low);
-        tail = log1p_wide(scaled, low, set_f64(0x1p516), zero, &tail_low);      /* 2^MIDDLE */
+    else {
+        f64x8 tail_low;
+        tail = log1p_wide(r, r_low, set_f64(0x1p516), zero, &tail_low);          /* 2^MIDDLE */
         tail = fma_f64(both, tail, mul_f64(both, tail_low));
-        r = mul_f64(scaled, set_f64(0x1p-516));
+        r = mul_f64(r, set_f64(0x1p-516));
     }
     struct binary_terms terms = {zero, zero, zero};
     terms.loss = fma_f64(unlikely, choose_f64(equal_f64(unlikely, zero), zero, size), tail);        /* 0 * inf is 0 */
-    if (derivatives) {
-        f64x8 total = add_f64(one, r), slope = div_f64(fnma_f64(likely, r, unlikely), total), q = div_f64(r, total);
+    f64x8 total = add_f64(one, r);
+    if (first) {
+        f64x8 slope = div_f64(fnma_f64(likely, r, unlikely), total);
         terms.grad = choose_f64(negative, sub_f64(zero, slope), slope);
+    }
+    if (second) {
+        f64x8 q = div_f64(r, total);
         terms.hess = mul_f64(both, fnma_f64(q, q, q));
     }
     return terms;
@@ -94,28 +105,62 @@ INLINE struct binary_terms focal_sigmoid_terms(f64x8 x, struct class_weights a, 
                                  sub_f64(spread, bend)};
 }
 
-static int sigmoid_loss(const double *x, const struct binary_target *target, double gamma, int narrow, int n_all, double *loss,
-                        double *grad, double *hess)
+struct binary_results {
+    double *loss, *grad, *hess;                   /* grad and hess may be NULL */
+};
+
+INLINE void store_terms(struct binary_results out, int i, int n, struct binary_terms terms, int derivatives)
+{
+    store_part_f64(out.loss + i, n, terms.loss);
+    if (derivatives)
+        store_part_f64(out.grad + i, n, terms.grad);
+    if (derivatives && out.hess)
+        store_part_f64(out.hess + i, n, terms.hess);
+}
+
+static int focal_sigmoid_loss(const double *x, const struct binary_target *target, double gamma, int n_all,
+                              struct binary_results out)
 {
     struct extent extent = {set_f64(0), set_f64(1)};
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
-        f64x8 logit = load_part_f64(x + i, n, 0);
         struct class_weights a = binary_weights(target, i, n, &extent);
-        struct binary_terms terms;
-        if (gamma != 0)
-            terms = focal_sigmoid_terms(logit, a, gamma);
-        else if (narrow)
-            terms = sigmoid_terms(logit, a, 1, grad != NULL);
-        else
-            terms = sigmoid_terms(logit, a, 0, grad != NULL);
-        store_part_f64(loss + i, n, terms.loss);
-        if (grad) {
-            store_part_f64(grad + i, n, terms.grad);
-            store_part_f64(hess + i, n, terms.hess);
-        }
+        store_terms(out, i, n, focal_sigmoid_terms(load_part_f64(x + i, n, 0), a, gamma), out.grad != NULL);
     }
     return within_0_and_1(extent);
+}
+
+/* First all exponentials, then what is made of them: one loop of both would wait for each. */
+INLINE int plain_sigmoid_loss(const double *x, const struct binary_target *target, int n_all, struct binary_results out,
+                              int narrow, int derivatives)
+{
+    struct extent extent = {set_f64(0), set_f64(1)};
+    double r[BLOCK], r_low[BLOCK];
+    for (int i = 0; i < n_all; i += 8) {
+        f64x8 low = set_f64(0);
+        store_f64(r + i, exp_of_size(load_part_f64(x + i, at_most_8(n_all - i), 0), narrow, &low));
+        if (!narrow)
+            store_f64(r_low + i, low);
+    }
+    for (int i = 0; i < n_all; i += 8) {
+        int n = at_most_8(n_all - i);
+        struct class_weights a = binary_weights(target, i, n, &extent);
+        f64x8 low = narrow ? set_f64(0) : load_f64(r_low + i);
+        store_terms(out, i, n, sigmoid_terms(load_part_f64(x + i, n, 0), load_f64(r + i), low, a, narrow, derivatives,
+                                             derivatives && out.hess), derivatives);
+    }
+    return within_0_and_1(extent);
+}
+
+static int sigmoid_loss(const double *x, const struct binary_target *target, double gamma, int narrow, int n_all, double *loss,
+                        double *grad, double *hess)
+{
+    struct binary_results out = {loss, grad, hess};
+    if (gamma != 0)
+        return focal_sigmoid_loss(x, target, gamma, n_all, out);
+    if (narrow)
+        return EITHER(grad != NULL, plain_sigmoid_loss, x, target, n_all, out, 1);
+    return EITHER(grad != NULL, plain_sigmoid_loss, x, target, n_all, out, 0);
 }
 
 INLINE struct binary_terms bernoulli_terms(f64x8 p, struct class_weights a, struct clip clip, int narrow, int derivatives)

@@ -13,8 +13,8 @@ struct binary_target {
 
 /* Nothing here can fail. */
 struct binary_kernels {
-    /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), and where grad is not NULL its first and second
-     * derivative. narrow: enough for float32 results. Returns whether all targets are in [0, 1]. */
+    /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), and its first and second derivative, the latter or
+     * both of which may be NULL. narrow: enough for float32 results. Returns whether all targets are in [0, 1]. */
     int (*sigmoid_loss)(const double *x, const struct binary_target *target, double gamma, int narrow, int n,
                         double *loss /* OUT */, double *grad /* OUT */, double *hess /* OUT */);
 
