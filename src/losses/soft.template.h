@@ -23,7 +23,7 @@ static void TYPED(soft_rows_in_lanes)(struct source group, const struct class_ta
         m[h] = 8 * h < n ? load_part_f64(pairs->m + first + 8 * h, at_most_8(n - 8 * h), 0) : zero;
     for (ptrdiff_t j = 0; j < n_classes; j++)
         for (int h = 0; h < LANES / 8; h++)
-            add_soft_terms(&lanes, h, load_f64(weights + j * LANES + 8 * h), m[h], WIDEN(TYPED(load)(logits + j * LANES), h),
+            add_soft_terms(&lanes, h, load_f64(weights + j * LANES + 8 * h), m[h], TYPED(load_wide)(logits + j * LANES + 8 * h),
                            TYPED(ELEMENT) == F64, target->has_negative);
     for (int h = 0; h < LANES / 8; h++) {
         struct double_double sum = {zero, zero};

@@ -146,11 +146,14 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
     for (int first = 0; first < n_rows; first += LANES) {
         const char *rows[LANES];
         REAL tile[2 * LANES];
-        double entries[2][LANES], pull[2 * LANES] = {0}, lowest[LANES];
+        double entries[2][LANES], pull[2 * LANES], lowest[LANES];
         int all = n_rows - first < LANES ? n_rows - first : LANES;
         TYPED(pack_group)(group_of(x, first, all, LANES, rows), 2, tile);
         if (target)
             TYPED(weights_of_rows_in_lanes)(target, first, all, 2, pull, lowest, x.scratch);
+        else
+            for (int h = 0; h < 2 * LANES; h += 8)
+                store_f64(pull + h, set_f64(0));
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
             f64x8 low, total = total_of(pairs, i, n, &low), inverse = inverse_of(total, low);
@@ -158,7 +161,7 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
             f64x8 of_m = mul_f64(load_part_f64(pairs->e + i, n, 0), inverse);
             f64x8 of_other = mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse),
                   scales = load_part_f64(given.scale + i, n, 0);
-            i64x8 is_first = equal_f64(m, WIDEN(TYPED(load)(tile), h));
+            i64x8 is_first = equal_f64(m, TYPED(load_wide)(tile + 8 * h));
             f64x8 p[2] = {choose_f64(is_first, of_m, of_other), choose_f64(is_first, of_other, of_m)};
             for (int c = 0; c < 2; c++) {
                 f64x8 value = fma_f64(slopes, p[c], sub_f64(set_f64(0), load_f64(pull + c * LANES + 8 * h)));

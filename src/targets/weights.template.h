@@ -32,7 +32,7 @@ OUTLINE void TYPED(weights_of_rows_in_lanes)(const struct class_target *target, 
         for (ptrdiff_t j = 0; j < n_classes; j++) {
             __builtin_prefetch(next.first + next.stride * j);
             for (int h = 0; h < LANES / 8; h++) {
-                f64x8 t = same ? WIDEN(TYPED(load)(given + j * LANES), h) : load_f64(as_f64 + 8 * (h * n_classes + j));
+                f64x8 t = same ? TYPED(load_wide)(given + j * LANES + 8 * h) : load_f64(as_f64 + 8 * (h * n_classes + j));
                 least[h] = min_f64(t, least[h]);
                 store_f64(tile + j * LANES + 8 * h, mul_f64(set_f64(weight[j * stride]), fma_f64(keep, t, uniform)));
             }
