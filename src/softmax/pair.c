@@ -31,46 +31,58 @@ INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
 #define TEMPLATE "softmax/pair.template.h"
 #include "simd/instantiate.h"
 
+/* n <= 8 classes of eight rows as float64, a row a lane. */
+INLINE void wide_columns(struct source group, ptrdiff_t first, int n, f64x8 columns[8])
+{
+    double rows[8][8];
+    for (int i = 0; i < 8; i++) {
+        const char *p = group.rows[i] + first * group.class_stride;
+        if (n == 8 && direct_f32(group))
+            store_f64(rows[i], load_wide_f32((const float *)(const void *)p));
+        else if (n == 8 && direct_f64(group))
+            store_f64(rows[i], load_f64((const double *)(const void *)p));
+        else
+            read_f64(p, group.class_stride, group.element, n, rows[i]);
+    }
+    transpose_8(rows, columns);
+}
+
 /* The row pairs with every exponential and the sum in twice the precision: a focal factor (1 - p)^gamma makes gamma + 1
  * times the error of r, and float32's exponentials would not do. */
 static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
     pairs->unit = 0;
-    const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0);
-    for (int i = 0; i < n_rows; i++) {
-        double tile[TILE], m = -INFINITY;
-        ptrdiff_t top = 0;
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n, tile);
-            for (int j = 0; j < n; j++)
-                if (tile[j] > m) {
-                    m = tile[j];
-                    top = first + j;
-                }
+    const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0), down = set_f64(0x1p-516);   /* 2^-MIDDLE */
+    for (int i = 0; i < n_rows; i += 8) {
+        const char *rows[8];
+        int n = at_most_8(n_rows - i);
+        struct source group = group_of(x, i, n, 8, rows);
+        f64x8 columns[8], m = set_f64(-INFINITY), top = zero;
+        for (ptrdiff_t j = 0; j < n_classes; j++) {
+            if (j % 8 == 0)
+                wide_columns(group, j, at_most_8((int)(n_classes - j)), columns);
+            i64x8 larger = less_f64(m, columns[j % 8]);
+            m = choose_f64(larger, columns[j % 8], m);
+            top = choose_f64(larger, set_f64((double)j), top);
         }
         struct double_double sum = {zero, zero};
-        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
-            int n_tile = n_classes - first < TILE ? (int)(n_classes - first) : TILE;
-            read_f64(x.rows[i] + first * x.class_stride, x.class_stride, x.element, n_tile, tile);
-            if (first <= top && top < first + n_tile)
-                tile[top - first] = -INFINITY;    /* the one that is left out */
-            for (int j = 0; j < n_tile; j += 8) {
-                f64x8 low, e_low, logits = load_part_f64(tile + j, at_most_8(n_tile - j), -INFINITY);
-                f64x8 margin = two_sum(logits, set_f64(-m), &low), e = exp_wide(margin, middle, &e_low);
-                low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
-                add_term(&sum, e, fma_f64(e, low, e_low));
-            }
+        for (ptrdiff_t j = 0; j < n_classes; j++) {
+            if (j % 8 == 0 && n_classes > 8)
+                wide_columns(group, j, at_most_8((int)(n_classes - j)), columns);
+            /* The largest is left out. */
+            f64x8 logits = choose_f64(equal_f64(top, set_f64((double)j)), set_f64(-INFINITY), columns[j % 8]);
+            f64x8 low, e_low, margin = two_sum(logits, sub_f64(zero, m), &low), e = exp_wide(margin, middle, &e_low);
+            low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
+            add_term(&sum, e, fma_f64(e, low, e_low));
         }
-        f64x8 e_low, e = BY_ELEMENT(x.element, largest)(set_f64(m), 0, &e_low);
-        f64x8 r = set_f64(lane_total(sum)), down = set_f64(0x1p-516);      /* 2^-MIDDLE */
+        f64x8 e_low, e = BY_ELEMENT(x.element, largest)(m, 0, &e_low), r = rounded(sum);
         e = mul_f64(e, down);
         f64x8 total = mul_f64(r, e), total_low = fma_f64(r, e, sub_f64(zero, total));
-        pairs->m[i] = m;
-        store_part_f64(pairs->e + i, 1, mul_f64(e, set_f64(0x1p516)));
-        store_part_f64(pairs->e_low + i, 1, e_low);
-        store_part_f64(pairs->sum + i, 1, total);
-        store_part_f64(pairs->sum_low + i, 1, fma_f64(r, mul_f64(e_low, down), total_low));
+        store_part_f64(pairs->m + i, n, m);
+        store_part_f64(pairs->e + i, n, mul_f64(e, set_f64(0x1p516)));
+        store_part_f64(pairs->e_low + i, n, e_low);
+        store_part_f64(pairs->sum + i, n, total);
+        store_part_f64(pairs->sum_low + i, n, fma_f64(r, mul_f64(e_low, down), total_low));
     }
 }
 
