@@ -133,24 +133,23 @@ INLINE void uncolumns_f32(f32x16 columns[4], ptrdiff_t offset, char *const *rows
 #define DEFINE_PAIRS(T, C, V)                                                                                      \
     INLINE void pairs_##T(const C *p, V out[2])                                                                    \
     {                                                                                                              \
-        T##_register a[2 * REGISTERS];                                                                             \
-        for (int i = 0; i < 2 * REGISTERS; i++)                                                                    \
-            memcpy(&a[i], (const char *)p + WIDTH * i, WIDTH);                                                     \
         EACH_REGISTER {                                                                                            \
-            out[0].r[i] = EVEN_##T(a[2 * i], a[2 * i + 1]);                                                        \
-            out[1].r[i] = ODD_##T(a[2 * i], a[2 * i + 1]);                                                         \
+            T##_register a, b;                                                                                     \
+            memcpy(&a, (const char *)p + 2 * WIDTH * i, WIDTH);                                                    \
+            memcpy(&b, (const char *)p + 2 * WIDTH * i + WIDTH, WIDTH);                                            \
+            out[0].r[i] = EVEN_##T(a, b);                                                                          \
+            out[1].r[i] = ODD_##T(a, b);                                                                           \
         }                                                                                                          \
     }                                                                                                              \
     INLINE void unpairs_##T(const V in[2], C *p)                                                                   \
     {                                                                                                              \
-        T##_register a[2 * REGISTERS];                                                                             \
         EACH_REGISTER {                                                                                            \
-            a[2 * i] = FIRST_##T(in[0].r[i], in[1].r[i]);                                                          \
-            a[2 * i + 1] = SECOND_##T(in[0].r[i], in[1].r[i]);                                                     \
+            T##_register a = FIRST_##T(in[0].r[i], in[1].r[i]), b = SECOND_##T(in[0].r[i], in[1].r[i]);            \
+            memcpy((char *)p + 2 * WIDTH * i, &a, WIDTH);                                                          \
+            memcpy((char *)p + 2 * WIDTH * i + WIDTH, &b, WIDTH);                                                  \
         }                                                                                                          \
-        for (int i = 0; i < 2 * REGISTERS; i++)                                                                    \
-            memcpy((char *)p + WIDTH * i, &a[i], WIDTH);                                                           \
     }
+
 DEFINE_PAIRS(f64, double, f64x8)
 DEFINE_PAIRS(f32, float, f32x16)
 
