@@ -22,6 +22,11 @@ INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
     a->max_x = max_f64(a->max_x, b->max_x);
 }
 
+INLINE struct lane_sum lane_of(const f64x8 (*columns)[8], int l)
+{
+    return (struct lane_sum){columns[0][l], columns[1][l], {columns[2][l], columns[3][l]}};
+}
+
 #define TEMPLATE "softmax/row_pair.template.h"
 #include "simd/instantiate.h"
 

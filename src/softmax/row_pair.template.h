@@ -143,27 +143,32 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
     /* Lanes merge by halves: those of a row down to eight, then transposed, all rows together. */
     double parts[4][8][8];
     for (int i = 0; i < 8; i++) {
-        struct lane_sum lanes[LANES / 8];
-        for (int h = 0; h < LANES / 8; h++)
-            lanes[h] = (struct lane_sum){WIDEN(states[i].max_x, h), WIDEN(states[i].max_e, h),
-                                         {states[i].sum[h], states[i].low[h]}};
-        if (LANES == 16)
-            merge_lanes(&lanes[0], &lanes[LANES / 8 - 1]);
-        store_f64(parts[0][i], lanes[0].max_x);
-        store_f64(parts[1][i], lanes[0].max_e);
-        store_f64(parts[2][i], lanes[0].sum.high);
-        store_f64(parts[3][i], lanes[0].sum.low);
+        const REAL *x = (const REAL *)&states[i].max_x, *e = (const REAL *)&states[i].max_e;
+        struct lane_sum lanes = {TYPED(load_wide)(x), TYPED(load_wide)(e), {states[i].sum[0], states[i].low[0]}};
+        if (LANES == 16) {
+            const int h = LANES / 8 - 1;
+            struct lane_sum others = {TYPED(load_wide)(x + 8 * h), TYPED(load_wide)(e + 8 * h),
+                                      {states[i].sum[h], states[i].low[h]}};
+            merge_lanes(&lanes, &others);
+        }
+        store_f64(parts[0][i], lanes.max_x);
+        store_f64(parts[1][i], lanes.max_e);
+        store_f64(parts[2][i], lanes.sum.high);
+        store_f64(parts[3][i], lanes.sum.low);
     }
     f64x8 columns[4][8];
     for (int field = 0; field < 4; field++)
         transpose_8(parts[field], columns[field]);
-    struct lane_sum lanes[8];
-    for (int l = 0; l < 8; l++)
-        lanes[l] = (struct lane_sum){columns[0][l], columns[1][l], {columns[2][l], columns[3][l]}};
     for (int width = 4; width; width /= 2)
-        for (int l = 0; l < width; l++)
-            merge_lanes(&lanes[l], &lanes[l + width]);
-    return lanes[0];
+        for (int l = 0; l < width; l++) {
+            struct lane_sum lanes = lane_of(columns, l), others = lane_of(columns, l + width);
+            merge_lanes(&lanes, &others);
+            columns[0][l] = lanes.max_x;
+            columns[1][l] = lanes.max_e;
+            columns[2][l] = lanes.sum.high;
+            columns[3][l] = lanes.sum.low;
+        }
+    return lane_of(columns, 0);
 }
 
 struct TYPED(segments) {
