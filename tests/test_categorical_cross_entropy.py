@@ -32,7 +32,7 @@ def test_normalized_and_clipped_gradients(k, dtype, eps, rng):
     p, kinds = rows_of_probabilities(rng, 60, k, dtype)
     p = (p * rng.uniform(0.5, 2, (60, 1))).astype(dtype)
     total = p.astype(Wide).sum(axis=1, keepdims=True)
-    kept = (p / total >= eps) & (p / total <= 1 - Wide(eps))
+    kept = (p / total >= Wide(dtype(eps))) & (p / total <= Wide(dtype(1 - eps)))
     for target, weights in kinds.values():
         for layout in (np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2]):
             out = layout(np.zeros_like(p))
