@@ -25,14 +25,17 @@ INLINE VECTOR TYPED(enter)(struct TYPED(state) *state, VECTOR e)
 }
 
 /* Vectors of exponentials enter the sum in twos. */
+INLINE void TYPED(enter_two)(struct TYPED(state) *state, VECTOR e, VECTOR next)
+{
+    VECTOR term = TYPED(enter)(state, e), other = TYPED(enter)(state, next);
+    TYPED(add_terms)(state->sum, state->low, TYPED(add)(term, other));
+}
+
 INLINE void TYPED(enter_all)(struct TYPED(state) *state, const REAL *e, ptrdiff_t n_vectors)
 {
     ptrdiff_t j = 0;
-    for (; j + 2 <= n_vectors; j += 2) {
-        VECTOR term = TYPED(enter)(state, TYPED(load)(e + j * LANES));
-        VECTOR other = TYPED(enter)(state, TYPED(load)(e + (j + 1) * LANES));
-        TYPED(add_terms)(state->sum, state->low, TYPED(add)(term, other));
-    }
+    for (; j + 2 <= n_vectors; j += 2)
+        TYPED(enter_two)(state, TYPED(load)(e + j * LANES), TYPED(load)(e + (j + 1) * LANES));
     if (j < n_vectors)
         TYPED(add_terms)(state->sum, state->low, TYPED(enter)(state, TYPED(load)(e + j * LANES)));
 }
@@ -54,11 +57,12 @@ INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(exponents) 
 }
 
 /* Of n values, into whole vectors: the last one is filled up with zeros. next: lines to be fetched meanwhile, one with each
- * vector. First all exponentials, then their sum: one loop of both would wait for each. */
+ * vector. First all exponentials, then their sum: one loop of both would wait for each. Where a vector is one register, twice as
+ * many are under way, and it does not. */
 INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t n, const struct TYPED(exponents) *of,
                            int centred, struct lines next, REAL *e)
 {
-    ptrdiff_t j = 0;
+    ptrdiff_t j = 0, entered = 0;
     for (; j + 2 * LANES <= n; j += 2 * LANES) {
         __builtin_prefetch(next.first);
         __builtin_prefetch(next.first + next.stride);
@@ -67,13 +71,17 @@ INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t 
         TYPED(exponentials)(2, v, of, centred, &state->max_x);
         TYPED(store)(e + j, v[0]);
         TYPED(store)(e + j + LANES, v[1]);
+        if (REGISTERS == 1) {
+            TYPED(enter_two)(state, v[0], v[1]);
+            entered = j + 2 * LANES;
+        }
     }
     for (; j < n; j += LANES) {
         VECTOR v = j + LANES <= n ? TYPED(load)(x + j) : TYPED(load_part)(x + j, (int)(n - j), -INFINITY);
         TYPED(exponentials)(1, &v, of, centred, &state->max_x);
         TYPED(store)(e + j, v);
     }
-    TYPED(enter_all)(state, e, (n + LANES - 1) / LANES);
+    TYPED(enter_all)(state, e + entered, (n - entered + LANES - 1) / LANES);
 }
 
 /* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. next: as many
