@@ -134,13 +134,15 @@ def test_masks(c):
 @pytest.mark.parametrize("dtype", COMPUTED, ids=str)
 def test_parts_of_vectors(c, dtype):
     lanes = 64 // dtype.itemsize
-    a, function = np.arange(1, lanes + 1, dtype=dtype), {8: c.part_f64, 4: c.part_f32}[dtype.itemsize]
+    a = np.arange(1, lanes + 1, dtype=dtype)
+    part, some = {8: (c.part_f64, c.some_f64), 4: (c.part_f32, c.some_f32)}[dtype.itemsize]
     fill = ctypes.c_double(-5) if dtype == np.float64 else ctypes.c_float(-5)
-    for n in range(1, lanes + 1):
-        loaded, stored = np.full(lanes, 77, dtype), np.full(lanes, 77, dtype)
-        function(a, n, fill, loaded, stored)
-        np.testing.assert_array_equal(loaded, np.where(np.arange(lanes) < n, a, -5))
-        np.testing.assert_array_equal(stored, np.where(np.arange(lanes) < n, a, 77))
+    for function, most in ((part, lanes), (some, lanes - 1)):
+        for n in range(1, most + 1):
+            loaded, stored = np.full(lanes, 77, dtype), np.full(lanes, 77, dtype)
+            function(a, n, fill, loaded, stored)
+            np.testing.assert_array_equal(loaded, np.where(np.arange(lanes) < n, a, -5))
+            np.testing.assert_array_equal(stored, np.where(np.arange(lanes) < n, a, 77))
 
 
 def test_conversions_of_vectors(c):

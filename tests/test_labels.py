@@ -25,11 +25,15 @@ def codes_of(found):
     return offset if found.positions is None else found.positions[offset]
 
 
+PATCHED = threading.Lock()  # patches of several threads at once would not come off again
+
+
 def check(labels):
     """What _factorize makes of labels, by a sort or a hash and on one thread or three, is what np.unique makes of them."""
     want, want_codes = np.unique(labels, return_inverse=True)
     for few, threads in ((_labels._FEW, 1), (0, 1), (0, 3)):
         with (
+            PATCHED,
             mock.patch.object(_labels, "_FEW", few),
             mock.patch.object(_config, "threads_for", lambda *_, threads=threads: min(threads, max(1, len(labels)))),
         ):

@@ -74,6 +74,11 @@ void masks(int *out)
     {                                                                                                              \
         store_##T(loaded, load_part_##T(p, n, fill));                                                              \
         store_part_##T(stored, n, load_##T(p));                                                                    \
+    }                                                                                                              \
+    void some_##T(const C *p, int n, C fill, C *loaded, C *stored)                                                 \
+    {                                                                                                              \
+        store_##T(loaded, load_some_##T(p, n, fill));                                                              \
+        store_some_##T(stored, n, load_##T(p));                                                                    \
     }
 DEFINE_PARTS(f64, double)
 DEFINE_PARTS(f32, float)

@@ -258,8 +258,9 @@ def eps_of(dtype: np.dtype) -> float:
 
 def _read_probabilities(y_proba: Any, name: str) -> np.ndarray:
     """y_proba as floats of two dimensions, in their own dtype where that is float64 or narrower."""
-    if type(y_proba) is np.ndarray and y_proba.ndim == 2 and y_proba.dtype in _EPS and y_proba.size and y_proba.flags.aligned:
-        return y_proba                                         # the quickest
+    if type(y_proba) is np.ndarray and y_proba.ndim == 2 and y_proba.size:
+        if y_proba.dtype in _EPS and y_proba.flags.aligned:
+            return y_proba                                     # the quickest
     if isinstance(y_proba, np.matrix):
         raise TypeError(
             "np.matrix is not supported. Please convert to a numpy array with np.asarray. For more information see: "

@@ -79,7 +79,7 @@ INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdi
             for (ptrdiff_t j = 0; j < n; j += LANES) {
                 int n_valid = n - j < LANES ? (int)(n - j) : LANES;
                 __builtin_prefetch((const char *)(row + j) + AHEAD);
-                VECTOR x = n_valid == LANES ? TYPED(load)(row + j) : TYPED(load_part)(row + j, n_valid, 0);
+                VECTOR x = n_valid == LANES ? TYPED(load)(row + j) : TYPED(load_some)(row + j, n_valid, 0);
                 least = TYPED(min)(least, x);
                 most = TYPED(max)(most, x);
                 for (int h = 0; h < LANES / 8; h++)

@@ -162,7 +162,7 @@ INLINE void TYPED(map_classes)(const REAL *row, ptrdiff_t j, ptrdiff_t n, TYPED(
         int room = stream ? LANES - (int)((uintptr_t)(result + k) % 64 / sizeof(REAL)) : LANES;
         int n_valid = n - k < room ? (int)(n - k) : room;
         if (n_valid < LANES)
-            TYPED(store_part)(result + k, n_valid, function(of, j + k, n_valid, TYPED(load_part)(row + k, n_valid, 1)));
+            TYPED(store_some)(result + k, n_valid, function(of, j + k, n_valid, TYPED(load_some)(row + k, n_valid, 1)));
         else if (stream)
             TYPED(stream)(result + k, function(of, j + k, LANES, TYPED(load)(row + k)));
         else

@@ -186,6 +186,46 @@ INLINE void store_part_f32(float *p, int n, f32x16 v)
 }
 #endif
 
+/* The same where fewer than all lanes is the rule, as at the ends of rows: without a call of memcpy. */
+#if WIDTH == 32
+INLINE f64x8 load_some_f64(const double *p, int n, double fill)
+{
+    const __m256i lanes = _mm256_setr_epi64x(0, 1, 2, 3);
+    f64x8 v;
+    EACH_REGISTER {
+        __m256i valid = _mm256_cmpgt_epi64(_mm256_set1_epi64x(n - 4 * i), lanes);
+        v.r[i] = (f64_register)_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p + 4 * i, valid), (__m256d)valid);
+    }
+    return v;
+}
+INLINE f32x16 load_some_f32(const float *p, int n, float fill)
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    f32x16 v;
+    EACH_REGISTER {
+        __m256i valid = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8 * i), lanes);
+        v.r[i] = (f32_register)_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p + 8 * i, valid), (__m256)valid);
+    }
+    return v;
+}
+INLINE void store_pieces_of(char *p, const char *v, int bytes)
+{
+    for (int piece = 32; piece >= 4; piece /= 2)
+        if (bytes & piece) {
+            memcpy(p, v, (size_t)piece);
+            p += piece;
+            v += piece;
+        }
+}
+INLINE void store_some_f64(double *p, int n, f64x8 v) { store_pieces_of((char *)p, (const char *)&v, 8 * n); }
+INLINE void store_some_f32(float *p, int n, f32x16 v) { store_pieces_of((char *)p, (const char *)&v, 4 * n); }
+#else
+INLINE f64x8 load_some_f64(const double *p, int n, double fill) { return load_part_f64(p, n, fill); }
+INLINE f32x16 load_some_f32(const float *p, int n, float fill) { return load_part_f32(p, n, fill); }
+INLINE void store_some_f64(double *p, int n, f64x8 v) { store_part_f64(p, n, v); }
+INLINE void store_some_f32(float *p, int n, f32x16 v) { store_part_f32(p, n, v); }
+#endif
+
 /* v in the first n lanes, 0 in the others. */
 INLINE f64x8 first_lanes_f64(f64x8 v, int n)
 {

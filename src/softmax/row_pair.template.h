@@ -77,7 +77,7 @@ INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t 
         }
     }
     for (; j < n; j += LANES) {
-        VECTOR v = j + LANES <= n ? TYPED(load)(x + j) : TYPED(load_part)(x + j, (int)(n - j), -INFINITY);
+        VECTOR v = j + LANES <= n ? TYPED(load)(x + j) : TYPED(load_some)(x + j, (int)(n - j), -INFINITY);
         TYPED(exponentials)(1, &v, of, centred, &state->max_x);
         TYPED(store)(e + j, v);
     }
