@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from depth import slow_but
 from oracles import ROW_KINDS, Wide, bulk_softmax_loss, rows_of, soft_loss, softmax_loss, ulps
 
 from xentc import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
@@ -36,7 +37,7 @@ def test_many_classes(k, dtype):
         assert ulps(grad, exact_grad).max() <= 4
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float64, np.float32]))
 @pytest.mark.parametrize("kind", ROW_KINDS)
 def test_against_mpmath(kind, dtype):
     for k in (2, 7, 70):
@@ -47,7 +48,7 @@ def test_against_mpmath(kind, dtype):
         assert ulps(grad, np.array([e[1] for e in exact], object)).max() <= 4
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.float32]))
 @pytest.mark.parametrize("kind", ROW_KINDS)
 def test_soft_targets_against_mpmath(kind, dtype):
     rng = np.random.default_rng(3)

@@ -6,6 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 import scipy.special
+from depth import slow_but
 from oracles import ulps
 
 from xentc import binary_cross_entropy, binary_cross_entropy_with_logits
@@ -13,7 +14,7 @@ from xentc import binary_cross_entropy, binary_cross_entropy_with_logits
 INF, NAN = np.inf, np.nan
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 0.7, 5.0])
+@pytest.mark.parametrize("gamma", slow_but([0.0, 0.7], [0.0, 1.0, 2.0, 0.7, 5.0]))
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_binary_logits_against_mpmath(gamma, dtype):
     x = np.array([-700.0, -90.0, -30.0, -3.3, -0.01, 0.0, 1e-30, 0.7, 12.0, 40.0, 85.0, 700.0]).astype(dtype)

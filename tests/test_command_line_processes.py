@@ -16,6 +16,8 @@ from predictions import OLD, TABLE, TRUTH
 
 import xentc
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):

@@ -69,7 +69,7 @@ TERMS = [
 
 
 @pytest.mark.parametrize("terms", TERMS, ids=str)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.float32]))
 @pytest.mark.parametrize("target", ["codes", "soft"])
 @pytest.mark.parametrize("weighted", slow_but([True], [False, True]))
 def test_terms_against_mpmath(terms, dtype, target, weighted, rng):

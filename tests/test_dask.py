@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from depth import slow_but
 
 import xentc
 from xentc import LogLoss, _config
@@ -89,7 +90,7 @@ CHUNKINGS = {
 }
 
 
-@pytest.mark.parametrize("make", CHUNKINGS.values(), ids=CHUNKINGS)
+@pytest.mark.parametrize("make", slow_but([CHUNKINGS["one chunk"], mixed], CHUNKINGS.values()), ids=CHUNKINGS)
 def test_any_chunks_give_the_bits_of_one_call(make):
     y, p, w, g = data()
     dy, dp, dw, dg = make(y, p, w, g)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from depth import slow_but
 from tables import COLUMNS, LABELS, LANG, PROBA, TABLE, TRUTH, WEIGHT, N, data, written
 
 from xentc import compare_log_loss, files, log_loss
@@ -13,7 +14,7 @@ from xentc.evaluation import LogLoss
 EXPECTED = LogLoss(LABELS).update(TRUTH, PROBA, sample_weight=WEIGHT, groups=LANG)
 
 
-@pytest.mark.parametrize("batch_size", [300, 5000, 1 << 24])
+@pytest.mark.parametrize("batch_size", slow_but([5000], [300, 5000, 1 << 24]))
 @pytest.mark.parametrize("kind", ["parquet", "feather", "csv", "csv.gz", "folder", "many", "pattern", "npz"])
 def test_tables(kind, batch_size, tmp_path):
     path = written(tmp_path, TABLE, kind)
@@ -25,7 +26,7 @@ def test_tables(kind, batch_size, tmp_path):
     assert plain.by_class().keys() == EXPECTED.by_class().keys()
 
 
-@pytest.mark.parametrize("batch_size", [300, 999, 1 << 24])
+@pytest.mark.parametrize("batch_size", slow_but([999], [300, 999, 1 << 24]))
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_two_arrays(order, dtype, batch_size, tmp_path):

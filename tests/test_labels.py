@@ -60,11 +60,12 @@ def test_integers(data, dtype, wide, part):
     check(np.repeat(np.array(values, dtype), 3)[::-3])
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize("part", slow_but([0], range(3)))
+@settings(max_examples=60, deadline=None)
 @given(
     values=st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=30), dtype=st.sampled_from(["f2", "f4", "f8", "g"])
 )
-def test_integral_floats(values, dtype):
+def test_integral_floats(values, dtype, part):
     with np.errstate(over="ignore"):
         check(np.array(values).astype(dtype))
 
@@ -82,7 +83,7 @@ def test_strings(data, part):
     check(np.array([str(memoryview(v.encode()), "utf-8") for v in values], object))  # equal, but not identical
 
 
-@pytest.mark.parametrize("n_classes", slow_but([2, 255, 256, 65_536], [2, 254, 255, 256, 1000, 65_534, 65_536, 70_000]))
+@pytest.mark.parametrize("n_classes", slow_but([2, 256], [2, 254, 255, 256, 1000, 65_534, 65_536, 70_000]))
 @pytest.mark.parametrize("kind", ["strings", "objects", "integers far apart"])
 @pytest.mark.parametrize("order", ["shuffled", "sorted"])
 def test_many_classes(n_classes, kind, order):

@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from depth import slow_but
 from matplotlib import pyplot
 from scipy import stats
 from sklearn.calibration import calibration_curve
@@ -17,6 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from xentc import LogLoss, compare_log_loss, d2_log_loss_score, log_loss, log_loss_per_sample
 from xentc._statistics import proportion_intervals
 from xentc.plotting import ComparisonDisplay, LogLossDisplay, ReliabilityDisplay
+
+pytestmark = pytest.mark.slow  # test_command_line.py draws one of each, too
 
 
 @pytest.fixture(autouse=True)
@@ -401,7 +402,7 @@ def inside(figure):
     return tight.x0 >= 0 and tight.y0 >= 0 and tight.x1 <= figure.bbox_inches.x1 and tight.y1 <= figure.bbox_inches.y1
 
 
-@pytest.mark.parametrize("style", slow_but(["default"], ["default", "dark_background"]))
+@pytest.mark.parametrize("style", ["default", "dark_background"])
 def test_nothing_is_cut_off_or_unseen(rng, style):
     y, proba = of_classes(rng, 500, 3)
     groups = np.array([f"{'a long name of a group ' * (i % 4)}{i}" for i in range(50)])[rng.integers(0, 50, 500)]

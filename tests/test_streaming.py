@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from depth import slow_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def outcomes(metric):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["int", "gaps", "str", "object", "far", "float"])
-@pytest.mark.parametrize("k", [2, 3, 17])
+@pytest.mark.parametrize("k", slow_but([3], [2, 3, 17]))
 def test_any_pieces_give_the_bits_of_one_call(k, kind, weighted):
     labels, y, p, w, groups = data(700, k, kind=kind)
     weight = w if weighted else None
@@ -334,6 +335,7 @@ def test_what_is_wrong_leaves_the_state(arguments, options, error, message):
     assert outcomes(metric) == outcomes(before)
 
 
+@pytest.mark.slow
 def test_a_bad_row_far_on_leaves_the_state(monkeypatch):
     """In a later piece of the pass, whichever way the labels are looked up."""
     monkeypatch.setattr(_log_loss, "PIECE", 1)

@@ -45,7 +45,7 @@ BOUNDARIES = sorted({b for itemsize in (8, 4) for b in _core.kernel_shapes(items
 AROUND = [384, 512, 768, 1024, 4096, 2 * 16384, *BOUNDARIES]
 CLASSES = sorted({*range(1, 271), *(b + d for b in AROUND for d in (-1, 0, 1) if b + d)})
 # Where time is short: few from one shape to the next, with every remainder by 16; none that takes seconds.
-QUICK = {k for k in CLASSES if k <= 33 or k % 13 == 0 or 270 < k < 2**20 - 1 or {k - 1, k, k + 1} & {*AROUND} - {2**20}}
+QUICK = {k for k in CLASSES if k <= 17 or k % 29 == 0 or 270 < k < 2**20 - 1 or {k - 1, k, k + 1} & {*AROUND} - {2**20}}
 MANY = 30_000  # classes: what takes long, so it is called with all keywords together only
 EPS64, EPS32 = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
 LEAST32 = float(np.finfo(np.float32).smallest_subnormal)

@@ -53,7 +53,7 @@ def assert_close(got, want, factor=1.0):
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.25])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float64, np.float32]))
 @pytest.mark.parametrize("kind", ["codes", "soft", "sparse"])
 @pytest.mark.parametrize("k", [2, 16, 128, 256])
 def test_negative_weights_of_classes_and_rows(k, kind, dtype, label_smoothing):
