@@ -116,6 +116,14 @@ def test_damage_in_other_formats(container, name, value, message):
         cross_entropy(X, a)
 
 
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_damage_in_the_number_of_index_arrays(n):
+    a = scipy.sparse.coo_array(DENSE)
+    a.coords = (a.coords[0],) * n
+    with pytest.raises(ValueError, match=f"target has {n} index arrays; expected two, of rows and of columns"):
+        cross_entropy(X, a)
+
+
 def test_shape_and_axis():
     with pytest.raises(ValueError, match=r"target is sparse, of shape \(5, 3\); expected that of logits, \(5, 4\)"):
         cross_entropy(X, scipy.sparse.csr_array((5, 3)))

@@ -23,6 +23,8 @@ def as_entries(target: Any, shape: tuple[int, ...], name: str, axis: int) -> Ent
         _check_compressed(target, *((n_columns, n_rows) if target.format == "csc" else (n_rows, n_columns)))
     if target.format != "csr":
         target = target.tocoo()
+        if hasattr(target, "coords") and len(target.coords) != 2:          # scipy 1.13 and later
+            raise ValueError(f"target has {len(target.coords)} index arrays; expected two, of rows and of columns")
         rows, classes, values = np.asarray(target.row), np.asarray(target.col), np.asarray(target.data)
         if rows.ndim != 1 or rows.shape != classes.shape or rows.shape != values.shape:
             raise ValueError(
