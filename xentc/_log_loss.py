@@ -173,13 +173,12 @@ class LabelledRows:
         self, predictions: Predictions, losses: np.ndarray | None = None, sums: Moments | None = None
     ) -> tuple[float, float]:
         """The weighted sums of all rows, or into `sums`."""
-        weight = None if self.sample_weight is None else self.weight_of(0, self.n)
-        return predictions.run(self.known if self.fits else None, weight, losses, 0, self.n, sums)
+        return predictions.run(self.known if self.fits else None, self.weight_of(0, self.n), losses, 0, self.n, sums)
 
     def checked_run(self, predictions: Predictions, losses: np.ndarray | None = None) -> tuple[float, float]:
         """The same, where nothing is wrong."""
         sums = self.run(predictions, losses)
-        if self.known is not None and self.known.guessed and self.guess_failed():
+        if self.guess_failed():
             self.read(guess=False)
             sums = self.run(predictions, losses)
         self.check()
@@ -350,7 +349,7 @@ def length(x: Any) -> int:
 
 def check_lengths(*arrays: Any) -> None:
     lengths = [length(x) for x in arrays if x is not None]
-    if lengths.count(lengths[0]) < len(lengths):
+    if len(set(lengths)) > 1:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {lengths}")
 
 
@@ -361,11 +360,11 @@ def check_parameters(
     def wrong(name: str, expected: str, value: Any) -> ValueError:
         return ValueError(f"The {name!r} parameter of {caller} must be {expected}. Got {shown(value)} instead.")
 
-    if type(y_true) is not np.ndarray and not is_array_like(y_true):
+    if not is_array_like(y_true):
         raise wrong("y_true", "an array-like", y_true)
-    if type(y_proba) is not np.ndarray and y_proba is not None and not is_array_like(y_proba):
+    if y_proba is not None and not is_array_like(y_proba):
         raise wrong(name, "an array-like", y_proba)
-    if normalize is not True and not isinstance(normalize, (bool, np.bool_)):
+    if not isinstance(normalize, (bool, np.bool_)):
         raise wrong("normalize", "an instance of 'bool' or an instance of 'numpy.bool'", normalize)
     if sample_weight is not None and not is_array_like(sample_weight):
         raise wrong("sample_weight", "an array-like or None", sample_weight)

@@ -18,8 +18,6 @@ INLINE void TYPED(take_in)(struct TYPED(lane_range) *range, const REAL *place)
         range->total[h] = add_f64(range->total[h], TYPED(load_wide)(place + 8 * h));
 }
 
-enum { TYPED(QUAD) = 16 / sizeof(REAL) };
-
 /* The classes from `at`, as many as 16 bytes hold, without the first `skip` of them. */
 INLINE void TYPED(take_in_columns)(struct TYPED(lane_range) *range, const char *const *rows, ptrdiff_t at, int skip,
                                    struct lines next)

@@ -46,7 +46,6 @@ INLINE size_t TYPED(tile_bytes)(ptrdiff_t n_classes)
 /* LANES rows of few classes, transposed: class j of row i at tile[j * LANES + i]. */
 INLINE void TYPED(pack_group)(struct source group, ptrdiff_t n_classes, REAL *tile)
 {
-    enum { QUAD = 16 / sizeof(REAL) };
     const char *const *rows = group.rows;
     const char *copies[LANES];
     if (TYPED(side_by_side)(group)) {
@@ -74,17 +73,17 @@ INLINE void TYPED(pack_group)(struct source group, ptrdiff_t n_classes, REAL *ti
         TYPED(store)(tile + LANES, pairs[1]);
         return;
     }
-    if (n_classes < QUAD) {
+    if (n_classes < TYPED(QUAD)) {
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)
                 memcpy(tile + j * LANES + i, rows[i] + j * (ptrdiff_t)sizeof(REAL), sizeof(REAL));
         return;
     }
-    for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
-        ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;      /* the last ones overlap */
-        VECTOR columns[QUAD];
+    for (ptrdiff_t j = 0; j < n_classes; j += TYPED(QUAD)) {
+        ptrdiff_t at = j + TYPED(QUAD) <= n_classes ? j : n_classes - TYPED(QUAD);      /* the last ones overlap */
+        VECTOR columns[TYPED(QUAD)];
         TYPED(columns)(rows, at * (ptrdiff_t)sizeof(REAL), columns);
-        for (int q = 0; q < QUAD; q++)
+        for (int q = 0; q < TYPED(QUAD); q++)
             TYPED(store)(tile + (at + q) * LANES, columns[q]);
     }
 }
@@ -122,16 +121,15 @@ INLINE int TYPED(is_direct_sink)(struct sink out)
 /* A tile of pack_group back into rows of neighbouring classes. */
 INLINE void TYPED(unpack_group)(const REAL *tile, char *const *out, ptrdiff_t n_classes)
 {
-    enum { QUAD = 16 / sizeof(REAL) };
-    if (n_classes < QUAD)
+    if (n_classes < TYPED(QUAD))
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)
                 memcpy(out[i] + j * (ptrdiff_t)sizeof(REAL), tile + j * LANES + i, sizeof(REAL));
     else
-        for (ptrdiff_t j = 0; j < n_classes; j += QUAD) {
-            ptrdiff_t at = j + QUAD <= n_classes ? j : n_classes - QUAD;      /* the last ones overlap */
-            VECTOR columns[QUAD];
-            for (int q = 0; q < QUAD; q++)
+        for (ptrdiff_t j = 0; j < n_classes; j += TYPED(QUAD)) {
+            ptrdiff_t at = j + TYPED(QUAD) <= n_classes ? j : n_classes - TYPED(QUAD);      /* the last ones overlap */
+            VECTOR columns[TYPED(QUAD)];
+            for (int q = 0; q < TYPED(QUAD); q++)
                 columns[q] = TYPED(load)(tile + (at + q) * LANES);
             TYPED(uncolumns)(columns, at * (ptrdiff_t)sizeof(REAL), out);
         }

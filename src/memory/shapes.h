@@ -10,6 +10,8 @@ enum {
     BLOCK = 128,                                  /* rows of a block at the most */
     CACHED_EXP_BYTES = 1 << 16,                   /* bytes of a block's exponentials that the gradient finds again */
     ROWS_IN_LANES_BYTES = 768,                    /* up to so many of classes, lanes are rows; above, lanes are classes */
+    PIECE = 16,                                   /* vectors of a long row whose exponentials are found before their sum */
+    WIDE_COLUMNS = 8,                             /* classes that are read once where each is computed in twice the precision */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
     STAGE = 16384,                                /* bytes of short rows that are written together */
     SEGMENT = 16384,                              /* classes: longer rows are summed in segments */
@@ -24,9 +26,11 @@ enum shape {
     TWO_CLASSES,                                  /* one exponential a row */
     LESS_THAN_A_PIECE,                            /* of 16 bytes: classes are packed one by one */
     ONE_VECTOR,                                   /* of classes */
+    READ_ONCE,                                    /* where each is computed in twice the precision */
     WHOLE_BLOCKS,                                 /* BLOCK rows of a block; above, fewer */
     CACHED_EXPONENTIALS,                          /* the gradient has those of the sum */
     ROWS_IN_LANES,                                /* above, classes are */
+    ONE_PIECE,                                    /* of a long row's exponentials */
     STAGED,                                       /* short rows are written together */
     ONE_TILE,
     ONE_SEGMENT,
@@ -44,9 +48,11 @@ static inline ptrdiff_t most_classes(enum shape shape, size_t size)
     case TWO_CLASSES: return 2;
     case LESS_THAN_A_PIECE: return 16 / bytes - 1;
     case ONE_VECTOR: return 64 / bytes;
+    case READ_ONCE: return WIDE_COLUMNS;
     case WHOLE_BLOCKS: return BLOCK_BYTES / (BLOCK * bytes);
     case CACHED_EXPONENTIALS: return CACHED_EXP_BYTES / (BLOCK * bytes);
     case ROWS_IN_LANES: return ROWS_IN_LANES_BYTES / bytes;
+    case ONE_PIECE: return PIECE * 64 / bytes;
     case STAGED: return STAGE / 64;
     case ONE_TILE: return TILE;
     case ONE_SEGMENT: return SEGMENT;

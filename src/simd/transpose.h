@@ -100,6 +100,8 @@ INLINE void transpose_f32(f32x16 a[4])
     a[3] = as_f32(high_f64(ab_high, cd_high));
 }
 
+enum { QUAD_f64 = 2, QUAD_f32 = 4 };             /* elements in 16 bytes */
+
 /* The 16 bytes at `offset` of as many rows as there are lanes, as columns: out[c] has their c-th elements; and back. */
 INLINE void columns_f64(const char *const *rows, ptrdiff_t offset, f64x8 out[2])
 {

@@ -208,7 +208,7 @@ INLINE f32x16 load_some_f32(const float *p, int n, float fill)
     }
     return v;
 }
-INLINE void store_pieces_of(char *p, const char *v, int bytes)
+INLINE void store_bytes(char *p, const char *v, int bytes)
 {
     for (int piece = 32; piece >= 4; piece /= 2)
         if (bytes & piece) {
@@ -217,8 +217,8 @@ INLINE void store_pieces_of(char *p, const char *v, int bytes)
             v += piece;
         }
 }
-INLINE void store_some_f64(double *p, int n, f64x8 v) { store_pieces_of((char *)p, (const char *)&v, 8 * n); }
-INLINE void store_some_f32(float *p, int n, f32x16 v) { store_pieces_of((char *)p, (const char *)&v, 4 * n); }
+INLINE void store_some_f64(double *p, int n, f64x8 v) { store_bytes((char *)p, (const char *)&v, 8 * n); }
+INLINE void store_some_f32(float *p, int n, f32x16 v) { store_bytes((char *)p, (const char *)&v, 4 * n); }
 #else
 INLINE f64x8 load_some_f64(const double *p, int n, double fill) { return load_part_f64(p, n, fill); }
 INLINE f32x16 load_some_f32(const float *p, int n, float fill) { return load_part_f32(p, n, fill); }

@@ -7,7 +7,7 @@
 INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdiff_t apart,
                               const struct TYPED(scaling) *scaling, int centred, struct TYPED(state) *states, int two)
 {
-    struct TYPED(exponents) of = {TYPED(load)(scaling->c), TYPED(load)(scaling->magic), TYPED(load)(scaling->lowest)};
+    struct TYPED(lane_scaling) of = {TYPED(load)(scaling->c), TYPED(load)(scaling->magic), TYPED(load)(scaling->lowest)};
     const char *p = x.rows[0] + j * x.class_stride, *q = p + apart * x.class_stride;
     for (int g = 0; g < n_groups; g++, p += 64, q += 64) {
         __builtin_prefetch(p + AHEAD_ACROSS * x.class_stride, 0, 2);

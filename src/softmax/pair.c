@@ -36,10 +36,10 @@ INLINE struct lane_sum lane_of(const f64x8 (*columns)[8], int l)
 #define TEMPLATE "softmax/pair.template.h"
 #include "simd/instantiate.h"
 
-/* n <= 8 classes of eight rows as float64, a row a lane. */
-INLINE void wide_columns(struct source group, ptrdiff_t first, int n, f64x8 columns[8])
+/* n <= WIDE_COLUMNS classes of eight rows as float64, a row a lane. */
+INLINE void wide_columns(struct source group, ptrdiff_t first, int n, f64x8 columns[WIDE_COLUMNS])
 {
-    double rows[8][8];
+    double rows[8][WIDE_COLUMNS];
     for (int i = 0; i < 8; i++) {
         const char *p = group.rows[i] + first * group.class_stride;
         if (n == 8 && direct_f32(group))
@@ -62,20 +62,20 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
         const char *rows[8];
         int n = at_most_8(n_rows - i);
         struct source group = group_of(x, i, n, 8, rows);
-        f64x8 columns[8], m = set_f64(-INFINITY), top = zero;
+        f64x8 columns[WIDE_COLUMNS], m = set_f64(-INFINITY), top = zero;
         for (ptrdiff_t j = 0; j < n_classes; j++) {
-            if (j % 8 == 0)
+            if (j % WIDE_COLUMNS == 0)
                 wide_columns(group, j, at_most_8((int)(n_classes - j)), columns);
-            i64x8 larger = less_f64(m, columns[j % 8]);
-            m = choose_f64(larger, columns[j % 8], m);
+            i64x8 larger = less_f64(m, columns[j % WIDE_COLUMNS]);
+            m = choose_f64(larger, columns[j % WIDE_COLUMNS], m);
             top = choose_f64(larger, set_f64((double)j), top);
         }
         struct double_double sum = {zero, zero};
         for (ptrdiff_t j = 0; j < n_classes; j++) {
-            if (j % 8 == 0 && n_classes > 8)
+            if (j % WIDE_COLUMNS == 0 && n_classes > WIDE_COLUMNS)
                 wide_columns(group, j, at_most_8((int)(n_classes - j)), columns);
             /* The largest is left out. */
-            f64x8 logits = choose_f64(equal_f64(top, set_f64((double)j)), set_f64(-INFINITY), columns[j % 8]);
+            f64x8 logits = choose_f64(equal_f64(top, set_f64((double)j)), set_f64(-INFINITY), columns[j % WIDE_COLUMNS]);
             f64x8 low, e_low, margin = two_sum(logits, sub_f64(zero, m), &low), e = exp_wide(margin, middle, &e_low);
             low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
             add_term(&sum, e, fma_f64(e, low, e_low));

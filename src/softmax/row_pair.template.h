@@ -25,9 +25,9 @@ INLINE VECTOR TYPED(enter)(struct TYPED(state) *state, VECTOR e)
 }
 
 /* Vectors of exponentials enter the sum in twos. */
-INLINE void TYPED(enter_two)(struct TYPED(state) *state, VECTOR e, VECTOR next)
+INLINE void TYPED(enter_two)(struct TYPED(state) *state, VECTOR e, VECTOR following)
 {
-    VECTOR term = TYPED(enter)(state, e), other = TYPED(enter)(state, next);
+    VECTOR term = TYPED(enter)(state, e), other = TYPED(enter)(state, following);
     TYPED(add_terms)(state->sum, state->low, TYPED(add)(term, other));
 }
 
@@ -40,13 +40,13 @@ INLINE void TYPED(enter_all)(struct TYPED(state) *state, const REAL *e, ptrdiff_
         TYPED(add_terms)(state->sum, state->low, TYPED(enter)(state, TYPED(load)(e + j * LANES)));
 }
 
-/* Where the exponentials of some rows, or of one, go. */
-struct TYPED(exponents) {
+/* A scaling as vectors, of a row a lane or of one row in all of them. */
+struct TYPED(lane_scaling) {
     VECTOR c, magic, lowest;
 };
 
 /* The exponentials of one or two vectors, whose maximum enters too. */
-INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(exponents) *of, int centred, VECTOR *max_x)
+INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(lane_scaling) *of, int centred, VECTOR *max_x)
 {
     for (int k = 0; k < n; k++) {
         *max_x = TYPED(max)(*max_x, x[k]);
@@ -59,7 +59,7 @@ INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(exponents) 
 /* Of n values, into whole vectors: the last one is filled up with zeros. next: lines to be fetched meanwhile, one with each
  * vector. First all exponentials, then their sum: one loop of both would wait for each. Where a vector is one register, twice as
  * many are under way, and it does not. */
-INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t n, const struct TYPED(exponents) *of,
+INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t n, const struct TYPED(lane_scaling) *of,
                            int centred, struct lines next, REAL *e)
 {
     ptrdiff_t j = 0, entered = 0;
@@ -89,21 +89,21 @@ INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t 
 INLINE void TYPED(sum_rows_in_lanes)(REAL *tile, ptrdiff_t n_classes, struct lines next, const struct TYPED(scaling) *scaling,
                                      int centred, struct TYPED(state) *state)
 {
-    struct TYPED(exponents) of = {TYPED(load)(scaling->c), TYPED(load)(scaling->magic), TYPED(load)(scaling->lowest)};
+    struct TYPED(lane_scaling) of = {TYPED(load)(scaling->c), TYPED(load)(scaling->magic), TYPED(load)(scaling->lowest)};
     struct TYPED(state) local;
     TYPED(start)(&local);
     TYPED(add_all)(&local, tile, n_classes * LANES, &of, centred, next, tile);
     *state = local;
 }
 
-/* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. e: room for PIECE exponentials. */
+/* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. e: room for PIECE vectors. */
 INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling, int i,
                                         int centred, REAL *e, struct TYPED(state) *state)
 {
-    struct TYPED(exponents) of = {TYPED(set)(scaling->c[i]), TYPED(set)(scaling->magic[i]), TYPED(set)(scaling->lowest[i])};
+    struct TYPED(lane_scaling) of = {TYPED(set)(scaling->c[i]), TYPED(set)(scaling->magic[i]), TYPED(set)(scaling->lowest[i])};
     struct TYPED(state) local = *state;
-    for (ptrdiff_t first = 0; first < n_classes; first += 16 * LANES) {
-        ptrdiff_t n = n_classes - first < 16 * LANES ? n_classes - first : 16 * LANES;
+    for (ptrdiff_t first = 0; first < n_classes; first += PIECE * LANES) {
+        ptrdiff_t n = n_classes - first < PIECE * LANES ? n_classes - first : PIECE * LANES;
         struct lines next = {(const char *)(row + first) + AHEAD, 64};
         TYPED(add_all)(&local, row + first, n, &of, centred, next, e);
     }
@@ -116,7 +116,7 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
                                           int centred)
 {
     struct TYPED(state) states[8];
-    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *e = take(&group.scratch, 16 * LINE);
+    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *e = take(&group.scratch, PIECE * LINE);
     const int direct = TYPED(direct)(group),
               in_order = group.class_stride > 0 && group.class_stride <= (ptrdiff_t)sizeof(REAL);
     const int by_class = !in_order && group.row_stride && group.element == TYPED(ELEMENT);

@@ -5,10 +5,10 @@
 #include "sums/sums.h"
 
 /* Each lane to the chunks. */
-static RARE void add_exactly(const f64x8 *value, struct exact_sum *exact)
+static RARE void add_exactly(f64x8 value, struct exact_sum *exact)
 {
     double values[8];
-    store_f64(values, *value);
+    store_f64(values, value);
     for (int l = 0; l < 8; l++)
         if (values[l] != 0)
             exact_add(exact, values[l]);
@@ -22,14 +22,14 @@ struct bins {
 };
 
 /* What the first bins leave; and what the last one leaves to the chunks. */
-static __attribute__((noinline)) void add_rest(const f64x8 *value, struct running_sum *sum)
+static __attribute__((noinline)) void add_rest(f64x8 rest, struct running_sum *sum)
 {
-    f64x8 rest = *value, third = load_f64(sum->bin[2]), fourth = load_f64(sum->bin[3]);
+    f64x8 third = load_f64(sum->bin[2]), fourth = load_f64(sum->bin[3]);
     rest = into_bin(&fourth, into_bin(&third, rest, 0x1p-100), 0x1p-140);
     store_f64(sum->bin[2], third);
     store_f64(sum->bin[3], fourth);
     if (!all_equal_f64(rest, set_f64(0)))
-        add_exactly(&rest, &sum->exact);
+        add_exactly(rest, &sum->exact);
 }
 
 /* Eight values at once; to the chunks goes what is left of one below the last bin, and all where one is a NaN or not `small`.
@@ -42,20 +42,16 @@ INLINE int small(f64x8 value)
 INLINE void add_small(struct bins *bins, f64x8 value)
 {
     f64x8 rest = into_bin(&bins->bin[1], into_bin(&bins->bin[0], value, 0x1p-20), 0x1p-60);
-    if (!all_equal_f64(rest, set_f64(0))) {
-        f64x8 in_memory = rest;
-        add_rest(&in_memory, bins->sum);
-    }
+    if (!all_equal_f64(rest, set_f64(0)))
+        add_rest(rest, bins->sum);
 }
 
 INLINE void add_values(struct bins *bins, f64x8 value)
 {
     if (small(value))
         add_small(bins, value);
-    else {
-        f64x8 in_memory = value;
-        add_exactly(&in_memory, &bins->sum->exact);
-    }
+    else
+        add_exactly(value, &bins->sum->exact);
 }
 
 INLINE struct bins open_bins(struct running_sum *sum, int vectors)
@@ -97,10 +93,8 @@ INLINE int finish_rows(double *loss, const double *weight, const double *share, 
             add_values(&share_bins, load_part_f64(share + i, n, 0));
         } else if (usual)
             add_small(&bins, value);
-        else {
-            f64x8 in_memory = value;
-            add_exactly(&in_memory, &total->exact);
-        }
+        else
+            add_exactly(value, &total->exact);
         if (results)
             store_part_f64(results + i, n, value);
     }
