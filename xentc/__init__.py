@@ -20,6 +20,7 @@ from xentc._config import get_num_threads, set_num_threads, show_config
 from xentc._exact import ExactMean
 from xentc.calibration import decompose_log_loss, fit_temperature
 from xentc.evaluation import LogLoss, compare_log_loss
+from xentc.linear import linear_cross_entropy
 from xentc.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -46,6 +47,7 @@ __all__ = [
     "fit_temperature",
     "get_num_threads",
     "kl_divergence",
+    "linear_cross_entropy",
     "log_loss",
     "log_loss_per_sample",
     "nll_loss",

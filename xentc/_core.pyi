@@ -46,6 +46,33 @@ class Call:
     def logsumexp(self, out: np.ndarray) -> None: ...
     def softmax(self, logs: bool) -> None: ...
 
+@final
+class Layer:
+    def __new__(
+        cls,
+        call: Call,
+        multiply: object,
+        hidden: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        selected: np.ndarray | None,
+    ) -> Self: ...
+    def set_derivatives(
+        self, d_hidden: np.ndarray, d_weight: np.ndarray, d_bias: np.ndarray | None, denominator: float
+    ) -> None: ...
+    def cross_entropy(
+        self,
+        z_loss: float,
+        focal_gamma: float,
+        *,
+        block_rows: int,
+        chunk_rows: int,
+        tile: int,
+        n_parts: int,
+        by_classes: bool,
+        n_chunks: int,
+    ) -> tuple[float, float, int, int]: ...
+
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...
 def label_range(labels: np.ndarray, most: int, n_threads: int) -> tuple[int, int, bytes | None] | None: ...
 def code_items(

@@ -52,6 +52,16 @@ def as_entries(target: Any, shape: tuple[int, ...], name: str, axis: int) -> Ent
     return indptr, np.ascontiguousarray(classes), data
 
 
+def entries_of_rows(entries: Entries, rows: np.ndarray) -> Entries:
+    """The entries of some rows, in their order."""
+    indptr, classes, data = entries
+    counts = np.diff(indptr)[rows]
+    new = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts, out=new[1:])
+    taken = np.repeat(indptr[rows] - new[:-1], counts) + np.arange(new[-1])
+    return new, classes[taken], data[taken]
+
+
 def _blocks(target: Any) -> tuple[int, int]:
     """The shape in blocks, which is what the indices of a BSR array count."""
     rows, columns = target.shape

@@ -12,8 +12,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from cpython.ref cimport PyObject
 from cython.parallel cimport prange, threadid
+from libc.limits cimport INT_MAX
 from libc.math cimport INFINITY, NAN, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -345,6 +347,9 @@ cdef class Call:
                 exact_merge(&self.sums[0], &all.total.exact)
                 exact_merge(&self.sums[1], &all.total_weight.exact)
                 self.counts[0] += self.job.n_rows
+        return self.results(all)
+
+    cdef tuple results(self, gathered *all):
         return (exact_rounded(&all.total.exact), exact_rounded(&all.total_weight.exact), self.found(all.bad_row),
                 self.found(all.bad_probability))
 
@@ -386,4 +391,5 @@ def elementary(int function, double[::1] x, double[::1] out):
         KERNELS.elementary(function, &x[0], x.shape[0], &out[0])
 
 
+include "linear.pxi"
 include "labels.pxi"

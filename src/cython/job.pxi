@@ -56,6 +56,7 @@ cdef struct job:
     Py_ssize_t n_classes
     bint single                       # one class: a logit or probability that stands for two, as [0, x] or [1 - x, x]
     array_of_rows x                   # logits or probabilities
+    Py_ssize_t x_first                # the row that comes first in x, and in what a derivative is written to
     target_of_rows target
     weights_of_rows weights
     terms_of_loss terms

@@ -143,6 +143,7 @@ cdef extern from "dispatch/kernels.h" nogil:
         double lowest[1]
     struct memory_kernels:
         void (*read)(const char *, ptrdiff_t, element, ptrdiff_t, double *) noexcept nogil
+        void (*read_single)(const char *, ptrdiff_t, element, ptrdiff_t, float *) noexcept nogil
         void (*gather)(source, const int64_t *, int, double *) noexcept nogil
         int (*codes)(const char *, ptrdiff_t, element, int, int64_t, int64_t *) noexcept nogil
         void (*extremes)(const int64_t *, ptrdiff_t, int64_t *, int64_t *) noexcept nogil

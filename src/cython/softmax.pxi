@@ -21,7 +21,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     b.j, b.first, b.n = j, first, n
     b.one_hot = not j.target.soft and j.terms.uniform == 0
-    b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first, n, b.rows), j.pool, g.scratch]
+    b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first - j.x_first, n, b.rows), j.pool, g.scratch]
     load_target(j, first, n, b.one_hot, &b.t, g)
     find_pairs(&b)
     if b.one_hot:
@@ -110,7 +110,7 @@ cdef void write_derivatives(logits_block *b, bint undefined) noexcept nogil:
     set_scale(j, b.n, &b.t, scale)
     if j.out.hess.rows.data != NULL:
         out = [<char **>rows, j.out.hess.class_stride, j.out.hess.rows.element,
-               fill_rows(&j.out.hess.rows, b.first, b.n, rows), False]
+               fill_rows(&j.out.hess.rows, b.first - j.x_first, b.n, rows), False]
         if j.terms.gamma == 0 and j.terms.z == 0:
             KERNELS.softmax.hessian(b.x, out, b.n, j.n_classes, &b.pairs, given)
         else:
@@ -121,7 +121,7 @@ cdef void write_derivatives(logits_block *b, bint undefined) noexcept nogil:
     if j.out.grad.rows.data == NULL:
         return
     out = [<char **>rows, j.out.grad.class_stride, j.out.grad.rows.element,
-           fill_rows(&j.out.grad.rows, b.first, b.n, rows), j.out.stream]
+           fill_rows(&j.out.grad.rows, b.first - j.x_first, b.n, rows), j.out.stream]
     if b.one_hot:
         KERNELS.softmax.gradient(b.x, out, NULL, &hot, b.n, j.n_classes, &b.pairs, given)
     elif j.terms.gamma == 0:

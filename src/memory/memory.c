@@ -75,4 +75,4 @@ void write_results(const double *results, int n, enum element of, char *p, ptrdi
 }
 
 const struct memory_kernels PER_SET(memory) = {
-    .read = read_f64, .gather = gather_classes, .codes = codes, .extremes = extremes};
+    .read = read_f64, .read_single = read_f32, .gather = gather_classes, .codes = codes, .extremes = extremes};

@@ -6,8 +6,9 @@
 
 /* Nothing here can fail. */
 struct memory_kernels {
-    /* n elements, `stride` bytes apart, as float64. */
+    /* n elements, `stride` bytes apart, as float64; and as float32. */
     void (*read)(const char *p, ptrdiff_t stride, enum element element, ptrdiff_t n, double *out /* OUT */);
+    void (*read_single)(const char *p, ptrdiff_t stride, enum element element, ptrdiff_t n, float *out /* OUT */);
 
     /* out = the class of each row's code, as float64. */
     void (*gather)(struct source x, const int64_t *code, int n_rows, double *out /* OUT */);
