@@ -21,10 +21,10 @@ __all__ = ["linear_cross_entropy"]
 
 _MOST = 2**31                # classes or features: BLAS counts in int
 _SMALL_WEIGHT = 1 << 20       # bytes of weights that stay in a core's caches while rows go by
-_LOGITS = 48 << 20            # bytes of a block's logits, where threads share it
-_FEW_LOGITS = 1 << 18         # where each has its own: with the hidden rows they stay in the second-level cache
-_TILE = 1 << 19               # bytes of weights that a thread multiplies by at a time
-_PARTS = 1 << 24              # bytes of derivatives that are added up at the end
+_LOGITS = 48 << 20            # bytes of a block's logits, where threads share a block
+_FEW_ROWS = 1 << 20           # bytes of hidden rows and their logits, where each thread has its own
+_TILE = 1 << 22               # bytes of weights that a thread multiplies by at a time
+_PARTS = 1 << 23              # bytes of derivatives that are added up at the end
 
 
 def linear_cross_entropy(
@@ -298,7 +298,7 @@ class _Plan:
     def of(cls, n_rows: int, n_features: int, n_classes: int, size: int, block_rows: int | None) -> _Plan:
         weight = n_classes * n_features * size
         if weight <= _SMALL_WEIGHT:
-            rows = block_rows or min(4096, max(128, _FEW_LOGITS // ((n_classes + n_features) * size)))
+            rows = block_rows or min(4096, max(128, _FEW_ROWS // ((n_classes + n_features) * size)))
             rows = min(rows, n_rows) or 1
             n_blocks = -(-n_rows // rows)
             chunk_rows = rows * max(1, -(-n_blocks // max(1, min(64, _PARTS // weight))))
@@ -306,8 +306,7 @@ class _Plan:
         rows = block_rows or min(512, max(16, _LOGITS // (n_classes * size)))
         n_blocks = max(1, -(-n_rows // rows))
         rows = max(1, min(rows, n_rows) if block_rows else min(rows, _multiple(-(-n_rows // n_blocks), 16)))
-        tile = min(max(64, _TILE // (n_features * size)), max(64, n_classes // 16))
-        tile = min(n_classes, _multiple(tile, 16))
+        tile = min(n_classes, _multiple(max(64, min(1024, _TILE // (n_features * size), n_classes // 16)), 16))
         n_parts = min(16, -(-n_classes // tile), max(1, _PARTS // (rows * n_features * size)))
         return cls(rows, max(1, n_rows), tile, n_parts, True, 1)
 

@@ -383,9 +383,11 @@ cdef class Layer:
         cdef Py_ssize_t tile_bytes = whole_lines(l.tile * row_bytes), ones_bytes = whole_lines(l.block_rows * l.size), i
         cdef char *memory
         cdef int t
-        l.logits_stride = whole_lines(l.n_classes * l.size)
-        if l.logits_stride % 4096 == 0:
-            l.logits_stride += LINE       # rows of one place in a cache's sets would push each other out
+        l.logits_stride = l.n_classes * l.size
+        if l.logits_stride >= 1024:
+            l.logits_stride = whole_lines(l.logits_stride)
+            if l.logits_stride % 4096 == 0:
+                l.logits_stride += LINE   # rows at one place of a cache's sets would push each other out
         l.n_rooms = 1 if by_classes else n_threads
         hire(&l.all, n_threads, &self.call.job, &alone)
         l.memory = memory = <char *>PyMem_RawMalloc(
