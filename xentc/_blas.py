@@ -25,40 +25,67 @@ def multiply(dtype: np.dtype) -> Any:
 
 
 @functools.cache
-def _libraries() -> list[Any]:
-    """What can be told how many threads a BLAS may use; SciPy's was loaded before."""
+def _libraries() -> tuple[list[Any], list[Any]]:
+    """What can be told how many threads a BLAS may use: of a thread, and of the process. SciPy's was loaded before."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         raise ImportError('linear_cross_entropy needs threadpoolctl: pip install "xentc[linear]"') from None
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    of_thread = [x for x in libraries if x.internal_api == "openblas" and x.threading_layer == "openmp"]
+    return of_thread, [library for library in libraries if library not in of_thread]
+
+
+def _set_threads(library: Any, n_threads: int) -> None:
+    # Of an OpenBLAS with threads of its own, threadpoolctl lets one thread of a program change the number, and says nothing
+    # to the others.
+    release = getattr(library, "clear_controlling_thread", lambda force: None)
+    release(force=True)
+    library.set_num_threads(n_threads)
+    release(force=True)
+
+
+class _Limit:
+    """Libraries that use one thread while it is in force."""
+
+    def __init__(self, libraries: list[Any]) -> None:
+        numbers = [(library, library.get_num_threads()) for library in libraries]
+        self._before = [(library, n) for library, n in numbers if n != 1]
+        for library, _ in self._before:
+            _set_threads(library, 1)
+
+    def undo(self) -> None:
+        for library, n in self._before:
+            _set_threads(library, n)
 
 
 class _OneThread(AbstractContextManager[None]):
-    """While any thread is in it, BLAS multiplies on the thread that asks; after the last one, its threads are as before."""
+    """While any thread is in it, BLAS multiplies on the thread that asks; after the last one, its threads are as before.
+
+    Libraries on top of OpenMP have a number of threads for each thread that asks, all others one for the process.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._before: list[tuple[Any, int]] = []
+        self._of_process = _Limit([])
+        self._of_thread = threading.local()
 
     def __enter__(self) -> None:
-        libraries = _libraries()
+        of_thread, of_process = _libraries()
+        limits = self._of_thread.__dict__.setdefault("limits", [])
         with self._lock:
             if self._inside == 0:
-                self._before = [(library, library.get_num_threads()) for library in libraries]
-                for library, n_threads in self._before:
-                    if n_threads != 1:
-                        library.set_num_threads(1)
+                self._of_process = _Limit(of_process)
             self._inside += 1
+            limits.append(_Limit(of_thread))
 
     def __exit__(self, *error: object) -> None:
+        self._of_thread.limits.pop().undo()
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                for library, n_threads in self._before:
-                    if n_threads != 1:
-                        library.set_num_threads(n_threads)
+                self._of_process.undo()
 
 
 one_thread = _OneThread()
