@@ -52,6 +52,14 @@ class Gradient(_Calls, task="gradient"):
     pass
 
 
+class Linear(_Calls, task="linear"):
+    pass
+
+
+class LinearGradient(_Calls, task="linear_gradient"):
+    pass
+
+
 class Binary(_Calls, task="binary"):
     pass
 

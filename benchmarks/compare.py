@@ -5,7 +5,8 @@
     python benchmarks/compare.py --json benchmarks/results.json         what draw.py draws
 
 Implementations take turns in rounds, so that a drifting machine hurts all alike; a figure is the median over the rounds of
-the best of a round. The floor is the time that as many threads need to read the inputs once and write the outputs once. JAX
+the best of a round. The floor is the time that as many threads need to read the inputs once and write the outputs once; of linear
+layers, whose shape is rows x features x classes, the time of NumPy's products of the matrices, one or with gradients three. JAX
 takes every core it may run on: for one thread, run under `taskset -c 0`.
 """
 
@@ -46,12 +47,19 @@ TASKS = {
         100x3 float64, 1Mx2 float32, 1Mx10 float32, 1Mx10 float64, 500kx37 float32, 200kx100 float32, 20kx1000 float32,
         20kx1000 float64, 20kx1000 float32 F-order, 20kx1000 float32 soft, 4kx5003 float32, 2048x32000 float32,
         512x128256 float32, 17x300k float32, 64x1000x32x32 float32"""),
+    "linear": ("xentc torch floor", """
+        100x4x3 float64, 200kx50x10 float32, 100kx200x100 float32, 2048x512x32000 float32, 1024x768x128256 float32,
+        8192x256x50257 float32"""),
+    "linear_gradient": ("xentc torch floor", """
+        100x4x3 float64, 200kx50x10 float32, 100kx200x100 float32, 2048x512x32000 float32, 1024x768x128256 float32,
+        8192x256x50257 float32"""),
     "binary": ("xentc sklearn torch jax floor", "10M float32"),
     "binary_gradient": ("xentc sklearn torch jax floor", "10M float32"),
     "logsumexp": ("xentc torch jax scipy floor", "20kx1000 float32"),
     "softmax": ("xentc torch jax scipy floor", "20kx1000 float32"),
     "log_softmax": ("xentc torch jax scipy floor", "20kx1000 float64"),
 }
+LINEAR = ("linear", "linear_gradient")
 OF_PROBABILITIES = ("log_loss", "update", "by_group", "compare")
 CELLS = [f"{task} {' '.join(cell.split())}" for task, (_, cells) in TASKS.items() for cell in cells.split(",")]
 
@@ -81,6 +89,8 @@ def probabilities(x):
 def inputs(cell):
     """Logits or probabilities x, targets y and the array for the output (None where a task has none) of a cell."""
     task, size, dtype, *special = cell.split()
+    if task in LINEAR:
+        return linear_inputs(size, dtype)
     n, *rest = shape = [int(part.replace("M", "000k").replace("k", "000")) for part in size.split("x")]
     k = rest[0] if rest else 2
     rng = np.random.default_rng(0)
@@ -102,6 +112,15 @@ def inputs(cell):
     return x, y if takes_target else None, np.zeros_like(x) if writes else None
 
 
+def linear_inputs(size, dtype):
+    """Hidden rows and weights, targets, and arrays for the gradients of both."""
+    n, d, k = (int(part.replace("k", "000")) for part in size.split("x"))
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((n, d), "float32").astype(dtype)
+    weight = (rng.standard_normal((k, d), "float32") / np.sqrt(d)).astype(dtype)
+    return (hidden, weight), rng.integers(0, k, n), (np.zeros_like(hidden), np.zeros_like(weight))
+
+
 # ---- Implementations: a task and its arrays to a call without arguments. They import what they need themselves, so that a
 # process of asv loads no other library, and one that is not installed is not applicable.
 
@@ -119,6 +138,8 @@ def xentc_call(task, x, y, out):
         "compare": lambda: xentc.compare_log_loss(y, x, x[::-1]),
         "cross_entropy": lambda: cross_entropy(x, y, axis=1),
         "gradient": lambda: cross_entropy(x, y, axis=1, return_grad=True, out_grad=out),
+        "linear": lambda: xentc.linear_cross_entropy(*x, y),
+        "linear_gradient": lambda: xentc.linear_cross_entropy(*x, y, return_grad=True, out_grad=out),
         "binary": lambda: binary(x, y),
         "binary_gradient": lambda: binary(x, y, return_grad=True, out_grad=out),
         "logsumexp": lambda: special.logsumexp(x, axis=1),
@@ -154,6 +175,8 @@ def torch_call(task, x, y, out):
         return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
 
     torch.set_num_threads(n_threads())
+    if task in LINEAR:
+        return torch_linear_call(task, [tensor(array) for array in x], tensor(y), [tensor(array) for array in out])
     x, y, out = tensor(x), tensor(y), tensor(out)
     loss = functional.binary_cross_entropy_with_logits if task.startswith("binary") else functional.cross_entropy
     if task == "logsumexp":
@@ -169,6 +192,22 @@ def torch_call(task, x, y, out):
         loss(x, y).backward()
 
     return gradient
+
+
+def torch_linear_call(task, x, y, out):
+    import torch
+
+    loss = torch.nn.functional.linear_cross_entropy
+    if task == "linear":
+        return lambda: loss(*x, y)
+    for array, gradient in zip(x, out, strict=True):
+        array.requires_grad_(True).grad = gradient
+
+    def gradients():
+        out[0].zero_()  # that of the weights is added up
+        loss(*x, y).backward()
+
+    return gradients
 
 
 def jax_call(task, x, y, out):
@@ -237,6 +276,8 @@ def floor_loops(parallel):
 
 
 def floor_call(task, x, y, out):
+    if task in LINEAR:
+        return products_call(task, *x, *out)
     read, copy = floor_loops(x.size >= 1 << 16)  # where the losses, too, take a second thread
 
     def words(array):
@@ -250,6 +291,19 @@ def floor_call(task, x, y, out):
         return lambda: [read(array) for array in others]
     x, out = words(x), words(out)
     return lambda: (copy(x, out), [read(array) for array in others])
+
+
+def products_call(task, hidden, weight, d_hidden, d_weight):
+    logits = np.empty((len(hidden), len(weight)), hidden.dtype)
+    if task == "linear":
+        return lambda: np.matmul(hidden, weight.T, out=logits)
+
+    def products():
+        np.matmul(hidden, weight.T, out=logits)
+        np.matmul(logits, weight, out=d_hidden)
+        np.matmul(logits.T, hidden, out=d_weight)
+
+    return products
 
 
 IMPLEMENTATIONS = {"xentc": xentc_call, "sklearn": sklearn_call, "torch": torch_call, "jax": jax_call, "scipy": scipy_call,

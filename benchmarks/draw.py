@@ -35,6 +35,9 @@ cross_entropy 4096x32000 float32
 gradient 1Mx10 float32
 gradient 20kx1000 float32
 gradient 2048x32000 float32
+linear 2048x512x32000 float32
+linear_gradient 2048x512x32000 float32
+linear_gradient 200kx50x10 float32
 binary 10M float32
 binary_gradient 10M float32
 softmax 20kx1000 float32
