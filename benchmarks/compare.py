@@ -5,9 +5,9 @@
     python benchmarks/compare.py --json benchmarks/results.json         what draw.py draws
 
 Implementations take turns in rounds, so that a drifting machine hurts all alike; a figure is the median over the rounds of
-the best of a round. The floor is the time that as many threads need to read the inputs once and write the outputs once; of linear
-layers, whose shape is rows x features x classes, the time of NumPy's products of the matrices, one or with gradients three. JAX
-takes every core it may run on: for one thread, run under `taskset -c 0`.
+the best of a round. The floor is the time that as many threads need to read the inputs once and write the outputs once. Of
+linear layers, whose shape is rows x features x classes, it is the time of NumPy's products of the matrices: one, or three
+with the gradients. JAX takes every core it may run on: for one thread, run under `taskset -c 0`.
 """
 
 import argparse

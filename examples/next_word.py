@@ -2,10 +2,10 @@
 A language model with 20,000 words, and no logits
 =================================================
 
-A small model guesses the next word of Python's own documentation and sources from the three words before: fixed random vectors
-of these make up the hidden rows, and the last layer, of a weight row for each of 20,000 words, is trained with
-`linear_cross_entropy`. For a batch of 4,096 words the logits and their gradient would take 655 MB; what a call takes is printed
-beside the loss.
+A small model guesses the next word of Python's own documentation and sources from the three words before. Fixed random
+vectors of these make up the hidden rows; the last layer, of a weight row for each of 20,000 words, is trained with
+`linear_cross_entropy`. For a batch of 4,096 words the logits and their gradient would take 655 MB; what a call takes is
+printed beside the loss.
 """
 
 import inspect
@@ -68,8 +68,8 @@ print(f"{len(words):,} words, {len(names):,} different ones")
 for step in range(BATCHES + 1):
     if step % 5 == 0:
         loss = linear_cross_entropy(rows, weight, targets, bias=bias, ignore_index=-100)
-        print(f"batch {step:3}: held-out loss {loss:.3f}, perplexity {np.exp(loss):6.1f}, {time.perf_counter() - start:5.1f} s, "
-              f"{megabytes:3.0f} MB for a loss and its gradients, beside {2 * 4 * BATCH * N_CLASSES / 1e6:.0f}")
+        print(f"batch {step:3}: held-out loss {loss:.3f}, perplexity {np.exp(loss):6.1f}, "
+              f"{time.perf_counter() - start:5.1f} s, {megabytes:3.0f} MB for a loss and its gradients")
     batch = places[step * BATCH : (step + 1) * BATCH]
     hidden = hidden_rows(batch)
     (_, (_, *gradients)), megabytes = most_memory(lambda hidden=hidden, batch=batch: linear_cross_entropy(

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from sklearn._loss.loss import HalfBinomialLoss, HalfMultinomialLoss
 
 import xentc
-from xentc import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, kl_divergence, nll_loss, special
+from xentc import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    kl_divergence,
+    linear_cross_entropy,
+    nll_loss,
+    special,
+)
 
 RNG = np.random.default_rng(31)
 
@@ -92,6 +100,40 @@ def test_cross_entropy_of_pytorch(torch, seed, n, k, extra, soft, weights, smoot
     tolerance = 2e-5 if single else 1e-11
     np.testing.assert_allclose(loss, theirs.detach().numpy(), rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(grad, tx.grad.numpy(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["float64", "float32", "float16", "bfloat16"])
+def test_linear_cross_entropy_of_pytorch(torch, name):
+    # The inputs of PyTorch's own tests of it, widened for PyTorch; those with several axes of classes are left out.
+    pytest.importorskip("expecttest")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    operator = next(op for op in op_db if op.name == "nn.functional.linear_cross_entropy")
+    tolerance = 1e-10 if name == "float64" else 3e-5
+
+    def wide(x):
+        return None if x is None else x.detach().to(torch.float64 if name == "float64" else torch.float32)
+
+    n_calls = 0
+    for sample in operator.sample_inputs("cpu", getattr(torch, name), requires_grad=False):
+        (weight, target), options = sample.args, dict(sample.kwargs)
+        if weight.ndim > 2:
+            continue
+        bias, class_weight = options.pop("linear_bias", None), options.pop("weight", None)
+        soft = target.is_floating_point()
+        target = wide(target) if soft else target
+        inputs = [wide(x).requires_grad_() for x in (sample.input, weight, bias) if x is not None]
+        theirs = torch.nn.functional.linear_cross_entropy(
+            *inputs[:2], target, linear_bias=None if bias is None else inputs[2], weight=wide(class_weight), **options)
+        theirs.sum().backward()
+        options.setdefault("ignore_index", None if soft else -100)
+        ours, grads = linear_cross_entropy(
+            sample.input, weight, target, bias=bias, class_weight=class_weight, return_grad=True, **options)
+        np.testing.assert_allclose(ours, theirs.detach(), rtol=tolerance, atol=tolerance)
+        for grad, tensor in zip(grads, inputs, strict=True):
+            np.testing.assert_allclose(grad, tensor.grad, rtol=tolerance, atol=tolerance)
+        n_calls += 1
+    assert n_calls > 50
 
 
 @settings(max_examples=80, deadline=None)

@@ -145,7 +145,15 @@ def usual(rng):
         target = scipy.sparse.csr_array(soft).asformat(rng.choice(["csr", "csc", "coo"]))
     x = lay(rng, x)
     function = getattr(xentc, name)
+    if name == "cross_entropy" and derivatives < 2 and rng.random() < 0.2:
+        function, options["block_rows"] = identity_layer, [None, 1, 5][rng.integers(3)]
     return function, [x, target], threaded(rng, options), comparison(want, dtype, spread, clean, reduction)
+
+
+def identity_layer(x, target, **options):
+    """Whose logits are x, and whose gradient of x is that of the logits, both exactly."""
+    result = xentc.linear_cross_entropy(x, np.eye(np.shape(x)[1], dtype=np.asarray(x).dtype), target, **options)
+    return (result[0], result[1][0]) if isinstance(result, tuple) else result
 
 
 def usual_binary(rng, name, n, k, dtype):
@@ -387,6 +395,10 @@ FUNCTIONS = {
         "class_weight sample_weight label_smoothing ignore_index eps normalize_rows axis reduction "
         "return_grad out_grad n_threads"
     ),
+    "linear_cross_entropy": (
+        "bias class_weight sample_weight label_smoothing ignore_index z_loss focal_gamma reduction return_grad out_grad "
+        "block_rows n_threads"
+    ),
     "nll_loss": "class_weight sample_weight ignore_index axis reduction return_grad out_grad",
     "kl_divergence": "sample_weight axis reduction return_grad out_grad",
     "perplexity": "sample_weight ignore_index axis",
@@ -416,16 +428,21 @@ def hostile(rng):
         "ignore_index": 1, "z_loss": 0.1, "focal_gamma": 2.0, "eps": 1e-3, "axis": int(rng.choice([-1, 0, 1])),
         "reduction": "sum", "return_grad": True, "return_hess": True, "normalize_rows": True, "normalize": False,
         "labels": [0, 1, 2, 3], "level": 0.9, "y_pred": x, "from_logits": True, "keepdims": True, "n_threads": 2,
+        "bias": rng.random(4), "block_rows": 2,
     }
     arguments = [x] if name in dir(special) else [x, rng.integers(0, 4, 3)]
     if name.startswith("binary") or (len(arguments) == 2 and rng.random() < 0.3):
         arguments[1] = rng.random((3, 4))
+    if name.startswith("linear"):
+        arguments.insert(1, rng.random((4, 4)))
     if "log_loss" in name:
         arguments = arguments[::-1] + [x] * name.startswith("compare")
     options = {key: good.get(key) for key in FUNCTIONS[name].split() if rng.random() < 0.3}
     for key in options:
         if key in OUTPUTS:
             options[key] = output(rng, arguments[0])
+            if name.startswith("linear"):
+                options[key] = (options[key], output(rng, arguments[1]))
     for _ in range(rng.integers(1, 3)):
         places = [*range(len(arguments)), *(key for key in options if key not in OUTPUTS)]
         place = places[rng.integers(len(places))]
