@@ -1,4 +1,8 @@
-"""Log-loss over the processes of joblib and of multiprocessing. Beside xentc it needs: pip install joblib"""
+"""joblib and multiprocessing
+==========================
+
+Log-loss over processes. Beside xentc it needs: pip install joblib
+"""
 
 from multiprocessing import get_context
 

@@ -1,4 +1,8 @@
-"""Log-loss over the workers of Ray. Beside xentc it needs: pip install ray"""
+"""Ray
+===
+
+Log-loss over the workers of Ray. Beside xentc it needs: pip install ray
+"""
 
 import numpy as np
 import ray

@@ -1,4 +1,8 @@
-"""Log-loss over the partitions of Spark. Beside xentc it needs Java 17, and pip install pyspark pandas pyarrow"""
+"""Spark
+=====
+
+Log-loss over the partitions of Spark. Beside xentc it needs Java 17, and pip install pyspark pandas pyarrow
+"""
 
 import os
 import pickle

@@ -1,0 +1,100 @@
+"""How Sphinx builds the pages: CONTRIBUTING.md has the command. Nothing is fetched, neither here nor by the pages."""
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import xentc
+
+sys.path.append(str(Path(__file__).parent / "_extensions"))
+
+project, author, copyright = "xentc", "the authors of xentc", "the authors of xentc"
+version = release = xentc.__version__
+
+extensions = [
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser", "sphinx_gallery.gen_gallery", "sphinx_copybutton",
+    "llms_txt", "mathml", "public_names",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_extensions", "gallery/backreferences", "gallery/*.ipynb"]
+suppress_warnings = ["config.cache"]                           # sphinx-gallery's settings hold a function
+
+# ---- References: every one must be found, but for those to other projects, whose lists of names are on the network.
+
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(collections|dask|matplotlib|numpy|pandas|scipy|sklearn|typing)\..*")]
+default_role = "code"
+
+# ---- Docstrings.
+
+autodoc_typehints = "none"                                     # numpydoc's parameters say it in words
+maximum_signature_line_length = 90
+autosummary_generate = True
+autosummary_ignore_module_all = False
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# ---- Pages in Markdown.
+
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+# ---- Examples: those of clusters and of several processes are shown, and not run.
+
+
+class Arguments:
+    """What an example finds in sys.argv: a folder for its pictures."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+
+    def __call__(self, conf, script_vars):
+        return [self.folder.name]
+
+    def __repr__(self):                                        # Sphinx compares settings by it
+        return "Arguments()"
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/(?!joblib|ray|spark)\w+\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": False,
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("xentc",),
+    "reference_url": {"xentc": None},
+    "reset_argv": Arguments(),
+    "remove_config_comments": True,
+    "write_computation_times": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "capture_repr": (),
+}
+warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+
+# ---- The site.
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xentc"
+html_static_path = ["_static"]
+html_css_files = ["xentc.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_sidebars = {"start": [], "performance": [], "how_it_works": [], "contributing": [], "changes": []}
+html_theme_options = {
+    "logo": {"text": "xentc"},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "show_toc_level": 2,
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
