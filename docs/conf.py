@@ -1,7 +1,6 @@
 """How Sphinx builds the pages: CONTRIBUTING.md has the command. Nothing is fetched, neither here nor by the pages."""
 
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -18,7 +17,6 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_extensions", "gallery/backreferences", "gallery/*.ipynb"]
-suppress_warnings = ["config.cache"]                           # sphinx-gallery's settings hold a function
 
 # ---- References: every one must be found, but for those to other projects, whose lists of names are on the network.
 
@@ -42,20 +40,6 @@ myst_heading_anchors = 3
 
 # ---- Examples: those of clusters and of several processes are shown, and not run.
 
-
-class Arguments:
-    """What an example finds in sys.argv: a folder for its pictures."""
-
-    def __init__(self):
-        self.folder = tempfile.TemporaryDirectory()
-
-    def __call__(self, conf, script_vars):
-        return [self.folder.name]
-
-    def __repr__(self):                                        # Sphinx compares settings by it
-        return "Arguments()"
-
-
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
@@ -65,7 +49,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("xentc",),
     "reference_url": {"xentc": None},
-    "reset_argv": Arguments(),
+    "reset_argv": "gallery_arguments.folder",
     "remove_config_comments": True,
     "write_computation_times": False,
     "show_signature": False,

@@ -37,9 +37,9 @@ print(xentc.decompose_log_loss(y[test], after))
 # %%
 # Before, of the rows with 10 % many more than 10 % are of class 1. After, the points lie on the diagonal.
 
-figure, axes = pyplot.subplots(1, 2, figsize=(9, 4.5), layout="constrained")
-ReliabilityDisplay.from_predictions(y[test], before, ax=axes[0])
-ReliabilityDisplay.from_predictions(y[test], after, ax=axes[1])
-axes[0].set_title("as naive Bayes says")
-axes[1].set_title(f"at a temperature of {found.temperature:.1f}")
+figure, axes = pyplot.subplots(2, 2, figsize=(9, 5.5), layout="constrained", sharex=True, height_ratios=(3, 1))
+ReliabilityDisplay.from_predictions(y[test], before, ax=axes[:, 0])
+ReliabilityDisplay.from_predictions(y[test], after, ax=axes[:, 1])
+axes[0, 0].set_title("as naive Bayes says")
+axes[0, 1].set_title(f"at a temperature of {found.temperature:.1f}")
 pyplot.show()

@@ -94,14 +94,14 @@ def timing():
 
 
 def main():
-    warnings.simplefilter("error")
     x, y = load_digits(return_X_y=True)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     print(f"xentc {xentc.__version__} on {len(y)} handwritten digits of {x.shape[1]} pixels\n")
-    cross_validation(model, x, y)
-    hardest_digits(model, x, y)
-    train(x, y)
-    timing()
+    with warnings.catch_warnings(action="error"):
+        cross_validation(model, x, y)
+        hardest_digits(model, x, y)
+        train(x, y)
+        timing()
 
 
 if __name__ == "__main__":

@@ -37,13 +37,12 @@ def page():
     groups = {**GROUPS, **{module: ("Others", "") for module in home.values() if module not in GROUPS}}
     parts = [section(*text, [name for name in public if home[name] == module]) for module, text in groups.items()]
     returned = [
-        f"{module}.{name}" for module in ("xentc.evaluation", "xentc.calibration")
+        f"{module.removeprefix('xentc.')}.{name}" for module in ("xentc.evaluation", "xentc.calibration")
         for name in importlib.import_module(module).__all__ if name not in public
     ]
     parts.append(section("What these return", "Made by the functions above.", returned))
     for module in MODULES:
-        names = [f"{module}.{name}" for name in importlib.import_module(module).__all__]
-        parts.append(section(module, f".. automodule:: {module}\n   :no-members:", names))
+        parts.append(section(module, f".. automodule:: {module}\n   :no-members:", importlib.import_module(module).__all__))
     return "\n".join([HEAD, *parts])
 
 
