@@ -4,6 +4,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from docutils.nodes import Text, literal_block
+
 import xentc
 
 sys.path.append(str(Path(__file__).parent / "_extensions"))
@@ -27,9 +29,8 @@ default_role = "code"
 # ---- Docstrings.
 
 autodoc_typehints = "none"                                     # numpydoc's parameters say it in words
-maximum_signature_line_length = 90
 autosummary_generate = True
-autosummary_ignore_module_all = False
+autosummary_filename_map = {"xentc.files.Batches": "xentc.files.Batches-class"}    # files.batches differs in case only
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -71,6 +72,7 @@ html_sidebars = {"start": [], "performance": [], "how_it_works": [], "contributi
 html_theme_options = {
     "logo": {"text": "xentc"},
     "navbar_align": "left",
+    "navbar_persistent": ["search-button"],
     "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "show_prev_next": False,
@@ -82,3 +84,14 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+
+
+def without_last_line(app, doctree):
+    """Examples in Markdown end with an empty line, for doctest."""
+    for block in doctree.findall(literal_block):
+        block.rawsource = block.rawsource.rstrip()
+        block[:] = [Text(block.astext().rstrip())]
+
+
+def setup(app):
+    app.connect("doctree-read", without_last_line)

@@ -5,6 +5,8 @@ Cross-validation, the hardest rows, training with the gradient, and time beside 
 scikit-learn brings along.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/digits.svg"
+
 import time
 import warnings
 

@@ -4,6 +4,8 @@
 Log-loss over processes. Beside xentc it needs: pip install joblib
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/exact_sum.svg"
+
 from multiprocessing import get_context
 
 import numpy as np

@@ -4,6 +4,8 @@
 Log-loss over the workers of Ray. Beside xentc it needs: pip install ray
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/exact_sum.svg"
+
 import numpy as np
 import ray
 

@@ -4,6 +4,8 @@
 Log-loss over the partitions of Spark. Beside xentc it needs Java 17, and pip install pyspark pandas pyarrow
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/exact_sum.svg"
+
 import os
 import pickle
 import sys

@@ -12,8 +12,8 @@ def describe(app, doctree):
             text = meta["content"]
             break
     else:
-        paragraph = next(doctree.findall(nodes.paragraph), None)
-        text = "" if paragraph is None else paragraph.astext().replace("\n", " ").split(". ")[0]
+        texts = [node.astext() for node in doctree.findall(nodes.paragraph) if not isinstance(node.parent, nodes.Admonition)]
+        text = " ".join(texts[:1]).replace("\n", " ").split(". ")[0]
     app.env.metadata[app.env.docname]["description"] = text.rstrip(".:")
 
 

@@ -55,7 +55,7 @@ def write(app):
 
 def resolve(app, env, node, contnode):
     """Docstrings of the submodules name what they use of xentc without its name."""
-    if node.get("refdomain") != "py" or not node.get("py:module", "").startswith("xentc"):
+    if node.get("refdomain") != "py" or not (node.get("py:module") or "").startswith("xentc"):
         return None
     return env.domains["py"].resolve_xref(
         env, node["refdoc"], app.builder, node["reftype"], f"xentc.{node['reftarget']}", node, contnode
