@@ -47,3 +47,11 @@ def test_every_public_function_has_a_whole_docstring():
             sections += ["Parameters", "Returns", "Raises", "Notes", "References"]
         for section in sections:
             assert f"{section}\n---" in doc, (name, section)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "calibration", "files", "dask", "plotting"])
+def test_every_other_public_name_has_an_example(name):
+    module = importlib.import_module(f"xentc.{name}")
+    for public in module.__all__:
+        doc = inspect.getdoc(getattr(module, public))
+        assert "Examples\n---" in doc or "with an example" in doc, public

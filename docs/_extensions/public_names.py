@@ -46,7 +46,7 @@ def page():
     return "\n".join([HEAD, *parts])
 
 
-def write(app):
+def write(app, config):
     path = Path(app.srcdir, "reference", "index.rst")
     path.parent.mkdir(exist_ok=True)
     if not path.exists() or path.read_text() != page():
@@ -63,6 +63,6 @@ def resolve(app, env, node, contnode):
 
 
 def setup(app):
-    app.connect("builder-inited", write, priority=100)
+    app.connect("config-inited", write)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
