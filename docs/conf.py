@@ -14,8 +14,8 @@ project, author, copyright = "xentc", "the authors of xentc", "the authors of xe
 version = release = xentc.__version__
 
 extensions = [
-    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser", "sphinx_gallery.gen_gallery", "sphinx_copybutton",
-    "llms_txt", "mathml", "public_names",
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser", "sphinx_gallery.gen_gallery",
+    "sphinx_copybutton", "llms_txt", "mathml", "public_names",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_extensions", "gallery/backreferences", "gallery/*.ipynb"]

@@ -2,8 +2,8 @@
 Calibrate a model that is too sure
 ==================================
 
-Naive Bayes takes its features to be independent. Where they are not it counts the same evidence several times, and is far too
-sure. One number mends most of it: a temperature, which divides the logits.
+Naive Bayes takes its features to be independent. Where they are not, it counts the same evidence several times and is far
+too sure. One number mends most of it: a temperature, which divides the logits.
 """
 
 # %%

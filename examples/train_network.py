@@ -2,8 +2,8 @@
 Train a network in NumPy
 ========================
 
-Two layers, backpropagation by hand, and momentum. The loss and the gradient at the logits come from one call; the rest is the
-chain rule.
+Two layers, backpropagation by hand, and momentum. The loss and the gradient at the logits come from one call; the rest is
+the chain rule.
 """
 
 # %%

@@ -2,7 +2,7 @@
 Find the rows that make the loss
 ================================
 
-A few rows often make most of a log-loss: hard ones, or wrong labels. Here 2 % of the labels are wrong; the losses tell which.
+A few rows often make most of a log-loss: hard ones, or wrong labels. Here 2 % of the labels are wrong; losses tell which.
 """
 
 # %%
@@ -24,7 +24,8 @@ x, y = load_digits(return_X_y=True)
 wrong = rng.choice(len(y), len(y) // 50, replace=False)
 labels = y.copy()
 labels[wrong] = (y[wrong] + rng.integers(1, 10, len(wrong))) % 10
-proba = cross_val_predict(make_pipeline(StandardScaler(), LogisticRegression(C=0.01)), x, labels, cv=5, method="predict_proba")
+model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
+proba = cross_val_predict(model, x, labels, cv=5, method="predict_proba")
 
 # %%
 # The worst rows, and how many of them are the ones that were changed.

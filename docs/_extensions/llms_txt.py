@@ -26,7 +26,8 @@ def write(app, error):
         if page in seen:
             return
         seen.add(page)
-        lines.append(f"- [{env.titles[page].astext()}]({app.builder.get_target_uri(page)}): {env.metadata[page]['description']}")
+        uri, description = app.builder.get_target_uri(page), env.metadata[page]["description"]
+        lines.append(f"- [{env.titles[page].astext()}]({uri}): {description}")
         for child in env.toctree_includes.get(page, []):
             add(child)
 

@@ -9,11 +9,11 @@ import xentc
 # The public names of xentc by the module that has them.
 GROUPS = {
     "xentc.metrics": ("Evaluate", "As scikit-learn does, from probabilities or from decision values."),
-    "xentc.evaluation": ("Data in pieces, and how sure it is", "Standard errors, classes and groups, and two models compared."),
+    "xentc.evaluation": ("Data in pieces, and how sure it is", "With tables by class and group; two models compared."),
     "xentc.calibration": ("Calibration", "What a log-loss is made of, and the temperature that mends it."),
-    "xentc.losses": ("Losses and their gradients", "From logits, probabilities or log-probabilities, as deep-learning frameworks do."),
+    "xentc.losses": ("Losses and their gradients", "From logits or probabilities, as in deep-learning frameworks."),
     "xentc._exact": ("Exact sums", "What the losses are added up with."),
-    "xentc._config": ("Threads, and what was built", "The environment variables ``OMP_NUM_THREADS`` and ``XENTC_ISA`` work too."),
+    "xentc._config": ("Threads, and what was built", "``OMP_NUM_THREADS`` and ``XENTC_ISA`` work too."),
 }
 MODULES = ["xentc.special", "xentc.files", "xentc.plotting", "xentc.scorers", "xentc.dask"]
 HEAD = """\

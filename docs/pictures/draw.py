@@ -8,13 +8,13 @@ from pathlib import Path
 import matplotlib
 import mpmath
 import numpy as np
+from matplotlib import pyplot
 from scipy.special import log_softmax, logsumexp
 
 import xentc
 
 matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.hashsalt": "xentc", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-from matplotlib import pyplot
 
 HERE = Path(__file__).parent
 # Okabe and Ito's colours, as in benchmarks/draw.py.
@@ -35,7 +35,8 @@ def row_pair():
     bars.bar(range(5), terms, color=colours, width=0.7)
     for c, term in enumerate(terms):
         bars.text(c, term + 0.02, f"{term:.3f}" if c != largest else "1, left out", ha="center")
-    bars.set(xticks=range(5), xticklabels=[f"class {c}\nx = {v:g}" for c, v in enumerate(x)], ylim=(0, 1.15), yticks=[0, 0.5, 1])
+    names = [f"class {c}\nx = {v:g}" for c, v in enumerate(x)]
+    bars.set(xticks=range(5), xticklabels=names, ylim=(0, 1.15), yticks=[0, 0.5, 1])
     bars.set_title(r"$e^{x_j - m}$, with $m$ the largest logit", loc="left")
     bottom = 0.0
     for c in np.argsort(terms)[:-1]:
@@ -59,8 +60,8 @@ def digits():
     exponents = np.linspace(0, -30, 61)
     ways = {
         "xentc.cross_entropy(x, y)": (lambda x: xentc.cross_entropy(x[None], [0]), OURS, "o"),
-        "−log_softmax(x)[y], SciPy": (lambda x: -log_softmax(x)[0], BLUE, "s"),
-        "logsumexp(x) − x[y], SciPy": (lambda x: logsumexp(x) - x[0], GREEN, "^"),
+        "-log_softmax(x)[y], SciPy": (lambda x: -log_softmax(x)[0], BLUE, "s"),
+        "logsumexp(x) - x[y], SciPy": (lambda x: logsumexp(x) - x[0], GREEN, "^"),
     }
     worst = {name: [] for name in ways}
     with mpmath.workdps(80):
