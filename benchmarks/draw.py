@@ -1,4 +1,5 @@
-"""Draw the figures that compare.py recorded: the table in docs/performance.md and the picture benchmarks/speed.svg.
+"""Draw the figures that compare.py recorded: the table in docs/performance.md, and of all cells the picture
+benchmarks/speed.svg, of those in the table benchmarks/speed_main.svg, which README.md shows.
 
     python benchmarks/draw.py            from benchmarks/results.json
     python benchmarks/draw.py --check    fails where the page has another table, and writes nothing
@@ -78,7 +79,7 @@ def page_with(text):
     return old, before + BEGIN + text + END + after
 
 
-def picture(results, path):
+def picture(results, chosen, path):
     import matplotlib
 
     matplotlib.use("svg")
@@ -86,7 +87,7 @@ def picture(results, path):
     from matplotlib import pyplot
 
     # Where even the floor takes no time, a call costs what it costs to call: that is in the table.
-    cells = [cell for cell, times in results["milliseconds"].items() if times["floor"] > 0.05]
+    cells = [cell for cell in chosen if results["milliseconds"][cell]["floor"] > 0.05]
     figure, axes = pyplot.subplots(figsize=(9, 2 + 0.25 * len(cells)), layout="constrained", facecolor="white")
     y, ticks, points, last = 0, {}, {name: [] for name in LOOKS}, None
     for cell in cells:
@@ -128,7 +129,8 @@ def main():
     if arguments.check:
         sys.exit(f"{PAGE} has another table than benchmarks/results.json: run benchmarks/draw.py" if old != new else 0)
     PAGE.write_text(new)
-    picture(results, HERE / "speed.svg")
+    picture(results, results["milliseconds"], HERE / "speed.svg")
+    picture(results, [cell for cell in IN_TABLE if cell in results["milliseconds"]], HERE / "speed_main.svg")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ exclude_patterns = ["_extensions", "gallery/backreferences", "gallery/*.ipynb"]
 # ---- References: every one must be found, but for those to other projects, whose lists of names are on the network.
 
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(collections|dask|matplotlib|numpy|pandas|scipy|sklearn|typing)\..*")]
+nitpick_ignore_regex = [(r"py:.*", r"(collections|dask|math|matplotlib|numpy|pandas|scipy|sklearn|typing)\..*")]
 default_role = "code"
 
 # ---- Docstrings.

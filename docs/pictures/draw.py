@@ -76,7 +76,7 @@ def digits():
                     least[name] = min(least[name], correct_digits(function(x), exact))
             for name, value in least.items():
                 worst[name].append(value)
-    figure, axes = pyplot.subplots(figsize=(8, 3.4), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 2.6), layout="constrained")
     for name, (_, colour, marker) in ways.items():
         axes.plot(10.0**exponents, worst[name], color=colour, marker=marker, markersize=4, label=name)
     axes.set(xscale="log", xlim=(3, 1e-31), ylim=(-0.5, 18), yticks=[0, 4, 8, 12, 16],
