@@ -30,6 +30,7 @@ default_role = "code"
 
 autodoc_typehints = "none"                                     # numpydoc's parameters say it in words
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autosummary_filename_map = {"xentc.files.Batches": "xentc.files.Batches-class"}    # files.batches differs in case only
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import xentc
@@ -34,8 +35,10 @@ def section(title, text, names):
 def page():
     public = [name for name in xentc.__all__ if not inspect.ismodule(getattr(xentc, name))]
     home = {name: getattr(xentc, name).__module__ for name in public}
-    groups = {**GROUPS, **{module: ("Others", "") for module in home.values() if module not in GROUPS}}
-    parts = [section(*text, [name for name in public if home[name] == module]) for module, text in groups.items()]
+    parts = [section(*text, [name for name in public if home[name] == module]) for module, text in GROUPS.items()]
+    others = [name for name in public if home[name] not in GROUPS]
+    if others:
+        parts.append(section("Others", "Of modules that have no heading here yet.", others))
     returned = [
         f"{module.removeprefix('xentc.')}.{name}" for module in ("xentc.evaluation", "xentc.calibration")
         for name in importlib.import_module(module).__all__ if name not in public
@@ -62,7 +65,13 @@ def resolve(app, env, node, contnode):
     )
 
 
+def escape_initials(app, what, name, obj, options, lines):
+    """References begin with an author's initial, which looks like the number of a list."""
+    lines[:] = [re.sub(r"^(\s*)([A-Z]\. )", r"\1\\\2", line) for line in lines]
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", escape_initials, priority=900)    # numpydoc before
     app.connect("config-inited", write)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
