@@ -1,17 +1,21 @@
 """How Sphinx builds the pages: CONTRIBUTING.md has the command. Nothing is fetched, neither here nor by the pages."""
 
+import os
 import sys
 import warnings
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 from docutils.nodes import Text, literal_block
 
-import xentc
+# The examples multiply small matrices: on a busy processor threads that spin while they wait take most of the time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 sys.path.append(str(Path(__file__).parent / "_extensions"))
 
 project, author, copyright = "xentc", "the authors of xentc", "the authors of xentc"
-version = release = xentc.__version__
+version = release = version_of("xentc")
 
 extensions = [
     "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser", "sphinx_gallery.gen_gallery",
