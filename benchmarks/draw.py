@@ -1,7 +1,8 @@
-"""Draw the figures that compare.py recorded: the table in README.md and the picture benchmarks/speed.svg.
+"""Draw the figures that compare.py recorded: the table in docs/performance.md, and of all cells the picture
+benchmarks/speed.svg, of those in the table benchmarks/speed_main.svg, which README.md shows.
 
     python benchmarks/draw.py            from benchmarks/results.json
-    python benchmarks/draw.py --check    fails where README.md has another table, and writes nothing
+    python benchmarks/draw.py --check    fails where the page has another table, and writes nothing
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin: written by benchmarks/draw.py -->\n", "<!-- end: written by benchmarks/draw.py -->\n"
 
 # How each implementation is called, and drawn: colour (Okabe and Ito's, for all eyes) and marker.
@@ -72,16 +73,16 @@ def digits(number):
     return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
-def readme_with(text):
-    old = README.read_text()
+def page_with(text):
+    old = PAGE.read_text()
     before, _, rest = old.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise SystemExit(f"{README} has no lines {BEGIN}and {END}")
+        raise SystemExit(f"{PAGE} has no lines {BEGIN}and {END}")
     return old, before + BEGIN + text + END + after
 
 
-def picture(results, path):
+def picture(results, chosen, path):
     import matplotlib
 
     matplotlib.use("svg")
@@ -89,7 +90,7 @@ def picture(results, path):
     from matplotlib import pyplot
 
     # Where even the floor takes no time, a call costs what it costs to call: that is in the table.
-    cells = [cell for cell, times in results["milliseconds"].items() if times["floor"] > 0.05]
+    cells = [cell for cell in chosen if results["milliseconds"][cell]["floor"] > 0.05]
     figure, axes = pyplot.subplots(figsize=(9, 2 + 0.25 * len(cells)), layout="constrained", facecolor="white")
     y, ticks, points, last = 0, {}, {name: [] for name in LOOKS}, None
     for cell in cells:
@@ -127,11 +128,12 @@ def main():
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     results = json.loads((HERE / "results.json").read_text())
-    old, new = readme_with(table(results))
+    old, new = page_with(table(results))
     if arguments.check:
-        sys.exit("README.md has another table than benchmarks/results.json: run benchmarks/draw.py" if old != new else 0)
-    README.write_text(new)
-    picture(results, HERE / "speed.svg")
+        sys.exit(f"{PAGE} has another table than benchmarks/results.json: run benchmarks/draw.py" if old != new else 0)
+    PAGE.write_text(new)
+    picture(results, results["milliseconds"], HERE / "speed.svg")
+    picture(results, [cell for cell in IN_TABLE if cell in results["milliseconds"]], HERE / "speed_main.svg")
 
 
 if __name__ == "__main__":

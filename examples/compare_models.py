@@ -1,6 +1,9 @@
-"""Compare two classifiers with xentc: which is better, how sure that is, where the loss comes from, and pictures of it.
+"""Compare two models
+==================
 
-    python examples/compare_models.py [FOLDER]        pictures go into FOLDER, log_loss_pictures if not given
+Which of two classifiers is better, how sure that is, where the loss comes from, and pictures of it.
+
+``python examples/compare_models.py [FOLDER]``: pictures go into FOLDER, log_loss_pictures if not given.
 """
 
 import sys

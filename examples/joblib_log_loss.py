@@ -1,4 +1,10 @@
-"""Log-loss over the processes of joblib and of multiprocessing. Beside xentc it needs: pip install joblib"""
+"""joblib and multiprocessing
+==========================
+
+Log-loss over processes. Beside xentc it needs: pip install joblib
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/exact_sum.svg"
 
 from multiprocessing import get_context
 

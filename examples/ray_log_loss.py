@@ -1,4 +1,10 @@
-"""Log-loss over the workers of Ray. Beside xentc it needs: pip install ray"""
+"""Ray
+===
+
+Log-loss over the workers of Ray. Beside xentc it needs: pip install ray
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/exact_sum.svg"
 
 import numpy as np
 import ray

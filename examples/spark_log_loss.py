@@ -1,4 +1,10 @@
-"""Log-loss over the partitions of Spark. Beside xentc it needs Java 17, and pip install pyspark pandas pyarrow"""
+"""Spark
+=====
+
+Log-loss over the partitions of Spark. Beside xentc it needs Java 17, and pip install pyspark pandas pyarrow
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/exact_sum.svg"
 
 import os
 import pickle

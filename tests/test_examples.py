@@ -1,4 +1,4 @@
-"""The examples in the docstrings and in README.md."""
+"""The examples in the docstrings, in README.md and in the pages of docs."""
 
 import doctest
 import importlib
@@ -15,6 +15,8 @@ MODULES = [
     "xentc", "xentc._config", "xentc._exact", "xentc.calibration", "xentc.command_line", "xentc.dask", "xentc.evaluation",
     "xentc.files", "xentc.losses", "xentc.metrics", "xentc.plotting", "xentc.scorers", "xentc.special",
 ]
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *(path for path in sorted(ROOT.glob("docs/**/*.md")) if ">>> " in path.read_text())]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -23,15 +25,15 @@ def test_docstrings(name):
     assert doctest.testmod(importlib.import_module(name), optionflags=OPTIONS).failed == 0
 
 
-def test_readme():
-    result = doctest.testfile(str(Path(__file__).parents[1] / "README.md"), module_relative=False, optionflags=OPTIONS)
-    assert result.attempted > 5
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pages(path):
+    result = doctest.testfile(str(path), module_relative=False, optionflags=OPTIONS)
+    assert result.attempted > 1
     assert result.failed == 0
 
 
-def test_the_table_in_the_readme_is_the_recorded_one():
-    draw = Path(__file__).parents[1] / "benchmarks" / "draw.py"
-    subprocess.run([sys.executable, draw, "--check"], check=True)
+def test_the_table_of_times_is_the_recorded_one():
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "draw.py", "--check"], check=True)
 
 
 def test_every_public_function_has_a_whole_docstring():
@@ -45,3 +47,11 @@ def test_every_public_function_has_a_whole_docstring():
             sections += ["Parameters", "Returns", "Raises", "Notes", "References"]
         for section in sections:
             assert f"{section}\n---" in doc, (name, section)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "calibration", "files", "dask", "plotting"])
+def test_every_other_public_name_has_an_example(name):
+    module = importlib.import_module(f"xentc.{name}")
+    for public in module.__all__:
+        doc = inspect.getdoc(getattr(module, public))
+        assert "Examples\n---" in doc or "with an example" in doc, public

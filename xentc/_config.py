@@ -51,6 +51,11 @@ def set_num_threads(n: int | None) -> AbstractContextManager[None]:
     ValueError
         If ``n`` is below 1.
 
+    See Also
+    --------
+    get_num_threads : how many there are now.
+    show_config : where that number comes from.
+
     Notes
     -----
     The limit is the process's: a ``with`` block in one Python thread limits the calls of all.
@@ -95,6 +100,10 @@ def get_num_threads() -> int:
     It is the least of the limit of ``set_num_threads``, OpenMP's own (``OMP_NUM_THREADS``, threadpoolctl), the CPUs that
     the process may run on, and its cgroup quota; and 1 in a forked child.
 
+    See Also
+    --------
+    set_num_threads : limits them.
+
     Examples
     --------
     >>> import xentc
@@ -129,6 +138,10 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     dict or None
         Versions, compiler, OpenMP, the instruction sets built, usable and chosen (``XENTC_ISA`` forces one), and the number
         of threads with its reason.
+
+    See Also
+    --------
+    get_num_threads : the number of threads alone.
 
     Examples
     --------

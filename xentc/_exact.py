@@ -200,6 +200,11 @@ class ExactMean:
     count : int
         How many values have been added.
 
+    See Also
+    --------
+    LogLoss : the same for log-losses, with tables by class and group.
+    math.fsum : the sum of a list.
+
     Notes
     -----
     ``sum()`` is the float64 nearest to :math:`\\sum_i w_i x_i`, ``weight_sum()`` the one nearest to

@@ -23,7 +23,23 @@ _BOUND = 10.0
 
 @dataclass(frozen=True, repr=False)
 class TemperatureFit:
-    """What :func:`fit_temperature` found. Its repr says it in a sentence."""
+    """What :func:`fit_temperature` found. Its repr says it in a sentence.
+
+    Attributes
+    ----------
+    temperature : float
+        What to divide logits by.
+    log_loss_before, log_loss_after : float
+        Of the logits as they are, and divided by it.
+    count : int
+        Of rows.
+
+    Examples
+    --------
+    >>> from xentc import fit_temperature
+    >>> fit_temperature([4.0, 5.0, -3.0, 2.0], [1, 1, 0, 0]).temperature > 1
+    True
+    """
 
     temperature: float
     log_loss_before: float
@@ -39,7 +55,24 @@ class TemperatureFit:
 
 @dataclass(frozen=True, repr=False)
 class LogLossDecomposition:
-    """What :func:`decompose_log_loss` found. Its repr says it in a line."""
+    """What :func:`decompose_log_loss` found. Its repr says it in a line.
+
+    Attributes
+    ----------
+    miscalibration, discrimination, uncertainty : float
+        The parts: ``log_loss`` is the first less the second plus the third.
+    log_loss : float
+        Of the predictions as they are.
+    recalibration : str
+        "isotonic" or "temperature".
+
+    Examples
+    --------
+    >>> from xentc import decompose_log_loss
+    >>> parts = decompose_log_loss([0, 1, 1, 0], [0.1, 0.8, 0.4, 0.3])
+    >>> round(parts.miscalibration - parts.discrimination + parts.uncertainty - parts.log_loss, 12)
+    0.0
+    """
 
     miscalibration: float
     discrimination: float
@@ -88,6 +121,11 @@ def fit_temperature(
     -----
     UserWarning
         As :func:`log_loss`.
+
+    See Also
+    --------
+    decompose_log_loss : how much of a loss a temperature can mend.
+    xentc.plotting.ReliabilityDisplay : whether probabilities are what they say, as a picture.
 
     Notes
     -----
@@ -162,6 +200,11 @@ def decompose_log_loss(
     -----
     UserWarning
         As :func:`log_loss`.
+
+    See Also
+    --------
+    fit_temperature : mends miscalibration.
+    d2_log_loss_score : the fraction explained.
 
     Notes
     -----

@@ -73,6 +73,11 @@ def log_loss(
     ZeroDivisionError
         If the weights sum to zero.
 
+    See Also
+    --------
+    metric : with standard error and tables.
+    xentc.log_loss : of arrays.
+
     Notes
     -----
     :math:`\\sum_i w_i l_i / \\sum_i w_i`, with :math:`l_i = -\\log p_{i y_i}` the loss of row :math:`i`. Both sums are
@@ -126,6 +131,11 @@ def d2_log_loss_score(
     -----
     UndefinedMetricWarning
         For fewer than two rows.
+
+    See Also
+    --------
+    metric : with standard error and tables.
+    xentc.d2_log_loss_score : of arrays.
 
     Notes
     -----
@@ -183,6 +193,11 @@ def metric(
     ValueError, TypeError
         As :meth:`xentc.LogLoss.update`, with a note that names the partition; if the collections have different numbers of
         partitions, or these of rows; if an argument is no Dask collection.
+
+    See Also
+    --------
+    log_loss : the mean alone.
+    xentc.files.score : of files.
 
     Notes
     -----

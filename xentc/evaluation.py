@@ -32,7 +32,15 @@ _FEW_CLASSES = 1000
 
 
 class Table(dict[str, np.ndarray]):
-    """Columns by name, all of one length. ``pandas.DataFrame`` and ``polars.DataFrame`` take it as it is."""
+    """Columns by name, all of one length. ``pandas.DataFrame`` and ``polars.DataFrame`` take it as it is.
+
+    Examples
+    --------
+    >>> from xentc import LogLoss
+    >>> table = LogLoss([0, 1]).update([0, 1, 1], [0.1, 0.8, 0.4]).by_class()
+    >>> table["log_loss"].round(3)
+    array([0.105, 0.57 ])
+    """
 
     def lines(self) -> list[tuple[str, ...]]:
         """The names and the cells of each line, as text; of many lines the first and the last."""
@@ -469,7 +477,32 @@ def sums_of_tables(metric: LogLoss) -> dict[str, tuple[np.ndarray, Moments]]:
 
 @dataclass(frozen=True, repr=False)
 class LogLossComparison:
-    """What :func:`compare_log_loss` found. Its repr says it in a sentence."""
+    """What :func:`compare_log_loss` found. Its repr says it in a sentence.
+
+    Attributes
+    ----------
+    log_loss_a, log_loss_b : float
+        Of each model.
+    difference : float
+        ``log_loss_b - log_loss_a``: below 0, B is better.
+    standard_error : float
+        Of the difference.
+    low, high : float
+        Its interval.
+    level : float
+        Of the interval.
+    p_value : float
+        Two-sided, of the hypothesis that there is no difference.
+    count : int
+        Of rows.
+
+    Examples
+    --------
+    >>> from xentc import compare_log_loss
+    >>> comparison = compare_log_loss([0, 1, 1, 0], [0.1, 0.8, 0.4, 0.3], [0.2, 0.9, 0.7, 0.2])
+    >>> round(comparison.difference, 3), round(comparison.p_value, 3)
+    (-0.173, 0.307)
+    """
 
     log_loss_a: float
     log_loss_b: float
@@ -533,6 +566,12 @@ def compare_log_loss(
     -----
     UserWarning
         As :func:`log_loss`.
+
+    See Also
+    --------
+    LogLoss : the loss of one model, and its standard error.
+    xentc.files.compare : of predictions in files.
+    xentc.plotting.ComparisonDisplay : the difference in each group, as a picture.
 
     Notes
     -----

@@ -37,7 +37,7 @@ _Sum = TypeVar("_Sum")
 
 @dataclass
 class Batch:
-    """Rows that lie side by side in a file.
+    """Rows that lie side by side in a file: what :func:`batches` gives, with an example.
 
     Attributes
     ----------
@@ -197,6 +197,11 @@ def compare(
     ZeroDivisionError
         If the weights sum to zero.
 
+    See Also
+    --------
+    score : one model.
+    xentc.compare_log_loss : of arrays.
+
     Examples
     --------
     >>> import pathlib, tempfile
@@ -232,6 +237,10 @@ def batches(
     ------
     ValueError, TypeError, OSError, ImportError
         As :func:`score`; probabilities, weights and labels are not looked at, but for missing ones.
+
+    See Also
+    --------
+    score : their log-loss.
 
     Examples
     --------
@@ -326,7 +335,7 @@ def _of_kind(error: Exception, text: str) -> Exception:
 
 
 class Batches:
-    """The rows of files, batch by batch: what :func:`batches` returns."""
+    """The rows of files, batch by batch: what :func:`batches` returns, with an example."""
 
     def __init__(
         self, data: Paths, predictions: list[tuple[Paths | None, Any]], target: str | None, weight: Path | None,

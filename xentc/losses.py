@@ -108,6 +108,13 @@ def cross_entropy(
     TypeError
         For codes that are not integers and inputs that are not real numbers.
 
+    See Also
+    --------
+    categorical_cross_entropy : from probabilities.
+    binary_cross_entropy_with_logits : of yes-or-no targets, element by element.
+    perplexity : its exponential.
+    xentc.log_loss : of labels of any kind, as scikit-learn's.
+
     Notes
     -----
     With :math:`m` the largest logit of a row and :math:`r = \\sum_{j \\ne \\arg\\max} e^{x_j - m}`, the loss of class
@@ -206,6 +213,11 @@ def binary_cross_entropy_with_logits(
     TypeError
         For inputs that are not real numbers.
 
+    See Also
+    --------
+    binary_cross_entropy : from probabilities.
+    cross_entropy : of one class out of several.
+
     Notes
     -----
     With :math:`w` the pos_weight and :math:`\\sigma` the logistic function,
@@ -283,6 +295,11 @@ def binary_cross_entropy(
         For a probability or target outside [0, 1] (naming the first), weights out of range, and shapes that do not fit.
     TypeError
         For inputs that are not real numbers.
+
+    See Also
+    --------
+    binary_cross_entropy_with_logits : from logits, which keep more digits.
+    categorical_cross_entropy : of one class out of several.
 
     Notes
     -----
@@ -364,6 +381,12 @@ def categorical_cross_entropy(
     TypeError
         As :func:`cross_entropy`.
 
+    See Also
+    --------
+    cross_entropy : from logits, which keep more digits.
+    xentc.log_loss : of labels of any kind, as scikit-learn's.
+    nll_loss : from log-probabilities.
+
     Notes
     -----
     :math:`-\\sum_c a_c \\log p_c` with the weights :math:`a` of :func:`cross_entropy`; a term of weight 0 is 0.
@@ -429,6 +452,11 @@ def nll_loss(
     ValueError, TypeError
         As :func:`cross_entropy`.
 
+    See Also
+    --------
+    cross_entropy : from logits.
+    xentc.special.log_softmax : log-probabilities of logits.
+
     Notes
     -----
     :math:`-\\sum_c a_c l_c` of the log-probabilities :math:`l`; for an integer target :math:`-w_y l_y`.
@@ -483,6 +511,10 @@ def kl_divergence(
     ValueError, TypeError
         As :func:`cross_entropy`.
 
+    See Also
+    --------
+    cross_entropy : the same plus the entropy of the target.
+
     Notes
     -----
     :math:`\\sum_c t_c (\\log t_c - \\log \\operatorname{softmax}(x)_c)`, with :math:`0 \\log 0 = 0`: the
@@ -532,6 +564,10 @@ def perplexity(
     ------
     ValueError, TypeError
         As :func:`cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : its logarithm.
 
     Notes
     -----

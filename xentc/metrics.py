@@ -131,6 +131,11 @@ def log_loss_per_sample(
     ValueError, TypeError
         As :func:`log_loss`.
 
+    See Also
+    --------
+    log_loss : their mean.
+    xentc.plotting.LogLossDisplay : which rows make the loss, as a picture.
+
     Notes
     -----
     :math:`-\\log p_y` of the clipped probability of the row's class :math:`y`.
@@ -185,6 +190,11 @@ def d2_log_loss_score(
         As :func:`log_loss`.
     UndefinedMetricWarning
         For fewer than two samples. It is scikit-learn's where that is installed.
+
+    See Also
+    --------
+    log_loss : the loss itself.
+    decompose_log_loss : what it is made of.
 
     Notes
     -----

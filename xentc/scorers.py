@@ -53,5 +53,7 @@ class _ClassesScorer(_Base):
         return super()._score(method_caller, estimator, X, y_true, **kwargs)
 
 
+#: Minus the :func:`xentc.log_loss` of ``predict_proba``: the larger, the better.
 neg_log_loss = _ClassesScorer(log_loss, -1, {}, "predict_proba")
+#: The :func:`xentc.d2_log_loss_score` of ``predict_proba``: the fraction of log-loss explained.
 d2_log_loss = _ClassesScorer(d2_log_loss_score, 1, {}, "predict_proba")

@@ -48,6 +48,11 @@ def logsumexp(
     TypeError
         For input that is not real numbers.
 
+    See Also
+    --------
+    log_softmax : what is left after subtracting it.
+    xentc.cross_entropy : a loss without that subtraction.
+
     Notes
     -----
     :math:`m + \\log(1 + r)` with :math:`m` the largest element and :math:`r` the sum of :math:`e^{x - m}` over the others.
@@ -116,6 +121,11 @@ def softmax(
     TypeError
         For input that is not real numbers.
 
+    See Also
+    --------
+    log_softmax : its logarithm.
+    xentc.cross_entropy : the loss, with its gradient.
+
     Notes
     -----
     :math:`e^{x_j - m} / (1 + r)`, with :math:`m` and :math:`r` as in :func:`logsumexp`.
@@ -158,6 +168,11 @@ def log_softmax(
     ------
     ValueError, TypeError
         As :func:`softmax`.
+
+    See Also
+    --------
+    softmax : its exponential.
+    xentc.nll_loss : the loss from it.
 
     Notes
     -----
