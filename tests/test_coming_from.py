@@ -55,7 +55,8 @@ def arrays(dtype):
         "q": (1 / (1 + np.exp(-x))).astype(dtype), "t": rng.dirichlet(np.ones(k), n).astype(dtype),
         "b": rng.random((n, k)).astype(dtype), "w": rng.uniform(0.5, 2, n).astype(dtype),
         "a": rng.uniform(0.5, 2, k).astype(dtype), "u": rng.standard_normal((n, k, 3)).astype(dtype),
-        "v": rng.integers(0, k, (n, 3)),
+        "v": rng.integers(0, k, (n, 3)), "h": rng.standard_normal((n, 3)).astype(dtype),
+        "r": rng.standard_normal((k, 3)).astype(dtype),
     }
 
 

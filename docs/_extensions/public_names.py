@@ -13,6 +13,7 @@ GROUPS = {
     "xentc.evaluation": ("Data in pieces, and how sure it is", "With tables by class and group; two models compared."),
     "xentc.calibration": ("Calibration", "What a log-loss is made of, and the temperature that mends it."),
     "xentc.losses": ("Losses and their gradients", "From logits or probabilities, as in deep-learning frameworks."),
+    "xentc.linear": ("A linear layer and its loss", "Whose logits are never stored (extra ``linear``)."),
     "xentc._exact": ("Exact sums", "What the losses are added up with."),
     "xentc._config": ("Threads, and what was built", "``OMP_NUM_THREADS`` and ``XENTC_ISA`` work too."),
 }
