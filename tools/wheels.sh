@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 for python in "$@"; do
-    rm -rf "$folder"/*
+    rm -rf "${folder:?}"/*
     "$python" -m venv "$folder/venv"
     (
         PATH="$folder/venv/bin:$PATH"
