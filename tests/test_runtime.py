@@ -222,6 +222,7 @@ def test_ctrl_c_ends_a_long_call():
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="writes x86's control word")
+@pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_flush_to_zero_of_another_library_changes_nothing(tmp_path, n_threads):
     source = tmp_path / "flush.c"
