@@ -22,7 +22,7 @@ for python in "$@"; do
     )
     "$python" -m venv --clear "$folder/venv"
     "$folder/venv/bin/pip" install --quiet "$(echo "$folder"/repaired/*.whl)[test]"
-    PATH="$folder/venv/bin" LOKY_MAX_CPU_COUNT=2 pytest -n 2 -q -m "not slow"
+    PATH="$folder/venv/bin" LOKY_MAX_CPU_COUNT=1 pytest -n 2 -q -m "not slow"
     mkdir -p dist
     mv "$folder"/repaired/*.whl dist
 done
