@@ -5,7 +5,6 @@ import zlib
 
 import numpy as np
 import pytest
-from units import Units
 
 from xentc import _core
 
@@ -29,4 +28,6 @@ def rng(request):
 @pytest.fixture(scope="session")
 def c(tmp_path_factory):
     """The pieces of the C layer, of the instruction set in use."""
+    from units import Units  # what it needs is not in a minimal install
+
     return Units(_core.build_info()["instruction_sets"]["chosen"], tmp_path_factory.mktemp("units"))

@@ -12,7 +12,6 @@ from scipy.optimize import brentq
 from scipy.special import xlogy
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
-from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -201,7 +200,8 @@ def test_scikit_learns_temperature(n_classes):
     X, y = load_iris(return_X_y=True)
     X, y = X[y > 2 - n_classes, :2], y[y > 2 - n_classes] - (3 - n_classes)   # codes from 0
     model = LogisticRegression(C=100).fit(X[::5], y[::5])
-    calibrated = CalibratedClassifierCV(FrozenEstimator(model), method="temperature").fit(X, y)
+    frozen = pytest.importorskip("sklearn.frozen")
+    calibrated = CalibratedClassifierCV(frozen.FrozenEstimator(model), method="temperature").fit(X, y)
     fit = fit_temperature(model.decision_function(X), y)
     beta = calibrated.calibrated_classifiers_[0].calibrators[0].beta_
     # Of two classes scikit-learn's logits are twice as far apart.

@@ -10,7 +10,7 @@ from native import CROSS, SETS, SOURCES, command
 import xentc
 
 # Each may use itself and those before it.
-ORDER = ["simd", "memory", "sums", "targets", "softmax", "losses", "dispatch", "runtime", "cython"]
+ORDER = ["simd", "memory", "sums", "targets", "softmax", "losses", "runtime", "dispatch", "cython"]
 
 EVERY_HEADER = sorted(path.relative_to(SOURCES).as_posix() for path in SOURCES.glob("*/*.h"))
 TEMPLATES = [name for name in EVERY_HEADER if name.endswith(".template.h") or name == "simd/instantiate.h"]

@@ -2,11 +2,9 @@
 
 #include "dispatch/kernels.h"
 
-#include <string.h>
+#include "runtime/runtime.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
+#include <string.h>
 
 extern const struct kernels xentc_avx512_kernels, xentc_avx2_kernels, xentc_neon_kernels, xentc_portable_kernels;
 
@@ -26,18 +24,11 @@ const struct kernels *const xentc_kernels[] = {
     NULL,
 };
 
-/* __builtin_cpu_supports asks the operating system too (XGETBV): the processor alone is not enough. */
 int xentc_usable(const struct kernels *kernels)
 {
-#if defined(__x86_64__)
-    unsigned a, b, c, d;
-    __builtin_cpu_init();
     if (!strcmp(kernels->name, "avx512"))
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+        return xentc_has_avx512();
     if (!strcmp(kernels->name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
-               c & bit_F16C;
-#endif
-    return !strcmp(kernels->name, "neon") || !strcmp(kernels->name, "portable");
+        return xentc_has_avx2();
+    return 1;                                     /* every AArch64 has NEON */
 }

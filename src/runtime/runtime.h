@@ -7,6 +7,10 @@
 /* Registers the fork handler; call once at import. */
 void xentc_runtime_start(void);
 
+/* Whether the processor has the instructions of the set and the system keeps its registers; no where it is another kind. */
+int xentc_has_avx2(void);
+int xentc_has_avx512(void);
+
 /* In a forked child, where OpenMP's threads are gone and its next parallel region would wait for them for ever. */
 int xentc_forked(void);
 
