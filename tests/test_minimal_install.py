@@ -56,6 +56,7 @@ def test_files_of_numpy(tmp_path):
         ("from xentc import files; open('t.csv', 'w').write('y,p\\n0,0.1\\n'); files.score('t.csv', target='y', proba='p')",
          "files"),
         ("from xentc import dask", "dask"),
+        ("xentc.linear_cross_entropy(np.eye(2), np.eye(2), [0, 1])", "linear"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_named(code, extra, tmp_path):
