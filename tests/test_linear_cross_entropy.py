@@ -282,6 +282,17 @@ def test_batches_add_up_to_one_call(rng, cut):
     np.testing.assert_allclose(d_sum, d_weight, rtol=1e-12, atol=1e-14)
 
 
+def test_only_some_gradients_have_a_place(rng, cut):
+    hidden, weight, target, _ = data(rng, 60, 8, 100)
+    bias = eighths(rng, 100, float)
+    want = linear_cross_entropy(hidden, weight, target, bias=bias, return_grad=True)[1]
+    for given in itertools.product([False, True], repeat=3):
+        out = tuple(np.zeros(x.shape) if has else None for has, x in zip(given, (hidden, weight, bias), strict=True))
+        grads = linear_cross_entropy(hidden, weight, target, bias=bias, return_grad=True, out_grad=out)[1]
+        for grad, of in zip(grads, want, strict=True):
+            np.testing.assert_array_equal(grad, of)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_gradients_go_into_any_layout(rng, cut, order):
     hidden, weight, target, _ = data(rng, 40, 6, 70, np.float32)

@@ -58,7 +58,7 @@ class Layer:
         selected: np.ndarray | None,
     ) -> Self: ...
     def set_derivatives(
-        self, d_hidden: np.ndarray, d_weight: np.ndarray, d_bias: np.ndarray | None, denominator: float
+        self, denominator: float, d_hidden: np.ndarray, d_weight: np.ndarray, d_bias: np.ndarray | None, add: bool
     ) -> None: ...
     def cross_entropy(
         self,

@@ -149,7 +149,7 @@ def linear_cross_entropy(
     rows = Layer(call, _blas.multiply(layer.dtype), raw(layer.hidden), layer.weights(plan.by_classes), layer.bias, counted)
     if gradients is not None:
         # A sum that overflowed is no denominator either: the loops know one of zero.
-        rows.set_derivatives(*gradients.arrays(plan, counted), denominator if math.isfinite(denominator) else 0.0)
+        rows.set_derivatives(denominator if math.isfinite(denominator) else 0.0, *gradients.arrays(plan, counted))
     with _blas.one_thread:
         total = rows.cross_entropy(z, gamma, **asdict(plan))[0]
     if losses is not None and counted is not None:
@@ -218,16 +218,20 @@ class _Gradients:
         self.shapes = [x.shape for x in list(inputs.values())[1:]]
         self.sums: list[np.ndarray] = []
 
-    def arrays(self, plan: _Plan, counted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Those that the loops write to, and add to: of each chunk one, or the caller's own."""
+    def arrays(self, plan: _Plan, counted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+        """Those that the loops write to: of the weights and the bias one for each chunk, or the caller's own; and whether
+        they are to be added to."""
         if counted is not None:
             ignored = np.ones(math.prod(self.hidden.shape[:-1]), bool)
             ignored[counted] = False
             self.hidden[ignored.reshape(self.hidden.shape[:-1])] = 0
-        for out, shape in zip(self.out[1:], self.shapes, strict=True):
-            own = plan.n_chunks == 1 and out is not None and out.dtype == self.dtype and out.flags.carray
-            self.sums.append(out[np.newaxis] if own else np.zeros((plan.n_chunks, *shape), self.dtype))
-        return raw(self.hidden), self.sums[0], self.sums[1] if len(self.sums) == 2 else None
+        given = self.out[1:] if plan.n_chunks == 1 else [None] * len(self.shapes)
+        own = [out is not None and out.dtype == self.dtype and out.flags.carray for out in given]
+        add = any(own) or self.hidden.size == 0 or (counted is not None and len(counted) == 0)
+        new = np.zeros if add else np.empty
+        for is_own, out, shape in zip(own, self.out[1:], self.shapes, strict=True):
+            self.sums.append(out[np.newaxis] if is_own else new((plan.n_chunks, *shape), self.dtype))
+        return raw(self.hidden), self.sums[0], self.sums[1] if len(self.sums) == 2 else None, add
 
     def finish(self) -> tuple[np.ndarray, ...]:
         if self.out[0] is None:

@@ -22,6 +22,7 @@ cdef struct room:
     Py_ssize_t first
     int n
     Py_ssize_t chunk
+    bint add                          # to the derivatives of the weights
     matrix hidden                     # the block's, or a packed copy
     matrix logits                     # and then their gradient
     matrix d_hidden                   # of each part of the classes, one after the other; or the result itself
@@ -43,8 +44,9 @@ cdef struct layer:
     const char *bias                  # or NULL
     bint derivatives
     array_of_rows d_hidden
-    char *d_weight                    # to be added to, those of each chunk one after the other
+    char *d_weight                    # those of each chunk, one after the other
     char *d_bias                      # or NULL
+    bint add                          # to what is there; else the first block of a chunk writes over it
     char *ones
     Py_ssize_t block_rows
     Py_ssize_t chunk_rows
@@ -56,7 +58,6 @@ cdef struct layer:
     room *rooms
     int n_rooms                       # one for each thread, or one for all
     char *weight_tiles                # one for each thread, where weights cannot be used as they lie
-    char *memory
     workers all
 
 
@@ -127,7 +128,7 @@ cdef inline Py_ssize_t hidden_row(const layer *of, Py_ssize_t i) noexcept nogil:
 # ---- The steps of a block, of which each task is done by one thread.
 
 cdef void start_block(const layer *of, room *r, Py_ssize_t first, int n) noexcept nogil:
-    r.first, r.n, r.job.x_first = first, n, first
+    r.first, r.n, r.job.x_first, r.add = first, n, first, of.add or first % of.chunk_rows != 0
     if of.selected != NULL or not readable(of, &of.hidden, first, n, &r.hidden):
         r.hidden = [r.packed, of.n_features]
     r.direct = (of.derivatives and of.n_parts == 1 and of.selected == NULL
@@ -198,10 +199,10 @@ cdef void add_d_weight(const layer *of, int tile, int thread) noexcept nogil:
     cdef int n = <int>min(<Py_ssize_t>of.tile, of.n_classes - first)
     cdef Py_ssize_t place = (r.chunk * of.n_classes + first) * of.size
     cdef matrix gradient = moved(of, r.logits, first)
-    multiply(of, b"NT", of.n_features, n, r.n, r.hidden, gradient, True,
+    multiply(of, b"NT", of.n_features, n, r.n, r.hidden, gradient, r.add,
              [of.d_weight + place * of.n_features, of.n_features])
     if of.d_bias != NULL:
-        multiply(of, b"NT", 1, n, r.n, [of.ones, 1], gradient, True, [of.d_bias + place, 1])
+        multiply(of, b"NT", 1, n, r.n, [of.ones, 1], gradient, r.add, [of.d_bias + place, 1])
 
 
 cdef void store_d_hidden(const layer *of, int task, int thread) noexcept nogil:
@@ -324,6 +325,7 @@ cdef class Layer:
     """
     cdef layer layer
     cdef Call call
+    cdef object memory
 
     def __cinit__(self, Call call, multiply, hidden, weight, bias, selected):
         cdef Rows rows = call.hold(hidden, True)
@@ -340,12 +342,12 @@ cdef class Layer:
         if selected is not None:
             of.selected = <const int64_t *>call.data(selected)
 
-    def set_derivatives(self, d_hidden, d_weight, d_bias, double denominator):
-        """Arrays to write to, of hidden's shape and any float type, and to add to, contiguous and of the results' type:
-        d_weight and d_bias of each chunk. d_bias may be None. They are over the denominator."""
+    def set_derivatives(self, double denominator, d_hidden, d_weight, d_bias, bint add):
+        """d_hidden: of hidden's shape and any float type. d_weight, d_bias: contiguous, of the results' type, those of each
+        chunk one after the other; d_bias may be None. add: to what these two hold. All are over the denominator."""
         cdef layer *of = &self.layer
         self.call.job.out.denominator = denominator
-        of.derivatives = True
+        of.derivatives, of.add = True, add
         cdef Rows rows = self.call.hold(d_hidden, True, True)
         of.d_hidden.rows, of.d_hidden.class_stride = floats(rows.view), rows.class_stride
         of.d_weight = self.call.data(d_weight, True)
@@ -373,12 +375,13 @@ cdef class Layer:
             gather_all(&of.all, &total)
         finally:
             PyMem_RawFree(of.all.memory)
-            PyMem_RawFree(of.memory)
-            of.all.memory = of.memory = NULL
+            of.all.memory = NULL
         return self.call.results(&total)
 
     cdef int hire(self, int n_threads, bint by_classes) except -1:
         # Memory for all threads. What is not used is not touched, and costs nothing.
+        import numpy
+
         cdef layer *of = &self.layer
         cdef segment_pool alone = [run_tasks, 1, NULL, 0]
         cdef Py_ssize_t row_bytes = of.n_features * of.size, block_bytes = whole_lines(of.block_rows * row_bytes)
@@ -392,11 +395,11 @@ cdef class Layer:
                 of.logits_stride += LINE   # rows at one place of a cache's sets would push each other out
         of.n_rooms = 1 if by_classes else n_threads
         hire(&of.all, n_threads, &self.call.job, &alone)
-        of.memory = memory = <char *>PyMem_RawMalloc(
+        # NumPy asks for large pages.
+        self.memory = numpy.empty(
             2 * LINE + of.n_rooms * (sizeof(room) + of.block_rows * of.logits_stride + (1 + of.n_parts) * block_bytes)
-            + ones_bytes + n_threads * tile_bytes)
-        if memory == NULL:
-            raise MemoryError
+            + ones_bytes + n_threads * tile_bytes, numpy.uint8)
+        memory = self.call.data(self.memory, True)
         memory = <char *>whole_lines(<size_t>memory)
         of.rooms = <room *>take(&memory, of.n_rooms * sizeof(room))
         of.ones = <char *>take(&memory, ones_bytes)
