@@ -397,8 +397,8 @@ cdef class Layer:
         hire(&of.all, n_threads, &self.call.job, &alone)
         # NumPy asks for large pages.
         self.memory = numpy.empty(
-            2 * LINE + of.n_rooms * (sizeof(room) + of.block_rows * of.logits_stride + (1 + of.n_parts) * block_bytes)
-            + ones_bytes + n_threads * tile_bytes, numpy.uint8)
+            LINE + whole_lines(of.n_rooms * sizeof(room)) + ones_bytes + n_threads * tile_bytes
+            + of.n_rooms * (whole_lines(of.block_rows * of.logits_stride) + (1 + of.n_parts) * block_bytes), numpy.uint8)
         memory = self.call.data(self.memory, True)
         memory = <char *>whole_lines(<size_t>memory)
         of.rooms = <room *>take(&memory, of.n_rooms * sizeof(room))
