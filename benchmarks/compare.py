@@ -2,7 +2,7 @@
 
     python benchmarks/compare.py                                        every cell, about ten minutes
     python benchmarks/compare.py --cells 'softmax|10 float32' --rounds 1
-    python benchmarks/compare.py --json benchmarks/results.json         what draw.py draws
+    python benchmarks/compare.py --json benchmarks/results/avx2.json    what draw.py draws
 
 Implementations take turns in rounds, so that a drifting machine hurts all alike; a figure is the median over the rounds of
 the best of a round. The floor is the time that as many threads need to read the inputs once and write the outputs once. Of

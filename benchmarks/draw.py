@@ -1,7 +1,8 @@
-"""Draw the figures that compare.py recorded: the table in docs/performance.md, and of all cells the picture
-benchmarks/speed.svg, of those in the table benchmarks/speed_main.svg, which README.md shows.
+"""Draw the figures that compare.py recorded in benchmarks/results, a file for each instruction set: the table in
+docs/performance.md, pictures of all cells, benchmarks/speed_avx2.svg and so on, and of the cells in the table
+benchmarks/speed_main.svg, which README.md shows.
 
-    python benchmarks/draw.py            from benchmarks/results.json
+    python benchmarks/draw.py            the table and speed_main.svg mostly from the first set in SETS
     python benchmarks/draw.py --check    fails where the page has another table, and writes nothing
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
+SETS = {"avx2": "AVX2", "avx512": "AVX-512"}
 BEGIN, END = "<!-- begin: written by benchmarks/draw.py -->\n", "<!-- end: written by benchmarks/draw.py -->\n"
 
 # How each implementation is called, and drawn: colour (Okabe and Ito's, for all eyes) and marker.
@@ -51,21 +53,33 @@ def circumstances(results):
     return f"{machine}, {results['instruction_set']}, {count} thread{'s' * (count != 1)}", versions
 
 
-def table(results):
-    rows = [cell for cell in IN_TABLE if cell in results["milliseconds"]]
+def table(records):
+    """Milliseconds of the first record, and of all of them what xentc is beside the fastest other one."""
+    first = records[0]
+    ratios = " | ".join(f"fastest other / xentc, {SETS[results['instruction_set']]}" for results in records)
     lines = [
-        "| ms | floor | " + " | ".join(name for name, _, _ in LOOKS.values()) + " | fastest other / xentc |",
-        "|---" * (len(LOOKS) + 3) + "|",
+        "| ms | floor | " + " | ".join(name for name, _, _ in LOOKS.values()) + f" | {ratios} |",
+        "|---" * (len(LOOKS) + 2 + len(records)) + "|",
     ]
-    for cell in rows:
-        times = results["milliseconds"][cell]
+    for cell in in_table(first):
+        times = first["milliseconds"][cell]
         task, *rest = cell.split()
-        others = [ms for name, ms in times.items() if name not in ("xentc", "floor")]
-        ratio = digits(min(others) / times["xentc"]) if others else ""
         cells = [f"`{task}` {' '.join(rest)}"] + [digits(times[name]) if name in times else "" for name in ("floor", *LOOKS)]
-        lines.append("| " + " | ".join([*cells, ratio]) + " |")
-    machine, versions = circumstances(results)
-    return "\n".join(lines) + f"\n\n{machine}; {versions}; recorded {results['date']}.\n"
+        lines.append("| " + " | ".join([*cells, *(ratio(results["milliseconds"].get(cell, {})) for results in records)]) + " |")
+    parts = ["\n".join(lines)]
+    for results in records:
+        machine, versions = circumstances(results)
+        parts.append(f"{machine}; {versions}; recorded {results['date']}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def in_table(results):
+    return [cell for cell in IN_TABLE if cell in results["milliseconds"]]
+
+
+def ratio(times):
+    others = [ms for name, ms in times.items() if name not in ("xentc", "floor")]
+    return digits(min(others) / times["xentc"]) if others else ""
 
 
 def digits(number):
@@ -127,13 +141,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    results = json.loads((HERE / "results.json").read_text())
-    old, new = page_with(table(results))
+    records = [json.loads(path.read_text()) for name in SETS if (path := HERE / "results" / f"{name}.json").exists()]
+    old, new = page_with(table(records))
     if arguments.check:
-        sys.exit(f"{PAGE} has another table than benchmarks/results.json: run benchmarks/draw.py" if old != new else 0)
+        sys.exit(f"{PAGE} has another table than benchmarks/results: run benchmarks/draw.py" if old != new else 0)
     PAGE.write_text(new)
-    picture(results, results["milliseconds"], HERE / "speed.svg")
-    picture(results, [cell for cell in IN_TABLE if cell in results["milliseconds"]], HERE / "speed_main.svg")
+    for results in records:
+        picture(results, results["milliseconds"], HERE / f"speed_{results['instruction_set']}.svg")
+    picture(records[0], in_table(records[0]), HERE / "speed_main.svg")
 
 
 if __name__ == "__main__":
