@@ -65,7 +65,8 @@ def table(records):
         times = first["milliseconds"][cell]
         task, *rest = cell.split()
         cells = [f"`{task}` {' '.join(rest)}"] + [digits(times[name]) if name in times else "" for name in ("floor", *LOOKS)]
-        lines.append("| " + " | ".join([*cells, *(ratio(results["milliseconds"].get(cell, {})) for results in records)]) + " |")
+        cells += [ratio(results["milliseconds"].get(cell, {})) for results in records]
+        lines.append("| " + " | ".join(cells) + " |")
     parts = ["\n".join(lines)]
     for results in records:
         machine, versions = circumstances(results)

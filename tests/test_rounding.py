@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from xentc import cross_entropy, nll_loss
+from xentc import cross_entropy, nll_loss, special
 
 HALVES = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 
@@ -76,3 +76,21 @@ def test_gradients_in_halves(dtype, n_classes):
         got = cross_entropy(x, y, **options, out_grad=out)[1]
         np.testing.assert_array_equal(got.astype(float), want.astype(float))
         np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_results_that_are_copied_into_halves(dtype):
+    values = numbers(dtype, np.float64)
+    rows = np.stack([values, np.full(len(values), -np.inf)], axis=1)         # whose logsumexp is the value
+    np.testing.assert_array_equal(special.logsumexp(rows, axis=1), values)
+    for sign in (1, -1):
+        out = np.empty(len(values), dtype)
+        special.logsumexp(np.copysign(rows, [[sign, -1]]), axis=1, out=out)
+        np.testing.assert_array_equal(np.abs(out).view(np.uint16), nearest(values, dtype))
+
+
+def test_log_softmax_of_several_axes_is_rounded_once():
+    x = np.array([[0.0, -3688.00005], [-3688.00005, -3688.00005]])           # float32 rounds that to a tie of bfloat16
+    out = np.empty((2, 2), ml_dtypes.bfloat16)
+    special.log_softmax(x, out=out)
+    np.testing.assert_array_equal(out.astype(float), [[0, -3696], [-3696, -3696]])

@@ -65,9 +65,17 @@ def like(x: np.ndarray, out: np.ndarray | None, result: type) -> np.ndarray:
 
 
 def copy_into(out: np.ndarray, result: np.ndarray) -> None:
-    """Where `out` is narrower, what is too large for it becomes infinite."""
+    """Each element rounded once. What is too large for a narrower `out` becomes infinite."""
     with np.errstate(over="ignore"):
-        out[...] = result
+        out[...] = _with_sticky_bit(result) if is_bfloat16(out.dtype) and result.dtype == _FLOAT64 else result
+
+
+def _with_sticky_bit(x: np.ndarray) -> np.ndarray:
+    """float64 cut off to float32, with a last bit that says whether something was: rounding that rounds x once. ml_dtypes
+    goes from float64 to bfloat16 by way of a rounded float32."""
+    single = np.asarray(x.astype(np.float32))
+    single = np.where(np.abs(single.astype(np.float64)) > np.abs(x), np.nextafter(single, np.float32(0)), single)
+    return (single.view(np.uint32) | (single != x)).view(np.float32)
 
 
 def as_array(x: Any, name: str) -> np.ndarray:
