@@ -19,6 +19,7 @@ from depth import slow_but
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from xentc import cross_entropy, linear, linear_cross_entropy
+from xentc._core import kernel_shapes
 
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 KEYWORDS = {
@@ -36,7 +37,7 @@ CUTS = {
     "many chunks": {"_FEW_ROWS": 1, "_PARTS": 1 << 20},
     "classes": {"_SMALL_WEIGHT": 0},
     "one part": {"_SMALL_WEIGHT": 0, "_PARTS": 1},
-    "short blocks": {"_SMALL_WEIGHT": 0, "_LOGITS": 1},
+    "short blocks": {"_SMALL_WEIGHT": 0, "_LOGITS": 1 << 13},
 }
 
 
@@ -121,10 +122,12 @@ def test_every_keyword(rng, cut, kind, dtype):
             np.testing.assert_array_equal(only, loss, what)
 
 
-# Both sides of: a vector, rows in lanes, tiles of 64 to 1024 classes, features of a task, 1 MiB of weights.
+# Both sides of: a vector, rows in lanes, rows of logits that lie apart, tiles of 64 to 1024 classes, features of a task,
+# 1 MiB of weights, 4 MiB of a thread's own logits.
 SHAPES = [
     (1, 1, 1), (1, 1, 2), (3, 1, 5), (5, 2, 1), (17, 3, 2), (40, 5, 16), (40, 5, 17), (129, 4, 63), (129, 4, 65),
-    (20, 7, 1023), (20, 7, 1025), (9, 1023, 255), (9, 1024, 256), (9, 1025, 257), (9, 1025, 31), (70, 60, 5000),
+    (20, 7, 1023), (20, 7, 1024), (20, 7, 1025), (140, 2, 8192), (140, 2, 8193),
+    (9, 1023, 255), (9, 1024, 256), (9, 1025, 257), (9, 1025, 31), (70, 60, 5000),
     (33, 16, 16385), (100, 2050, 140), (4500, 50, 10),
 ]  # fmt: skip
 
@@ -148,6 +151,24 @@ def test_shapes(rng, n, d, k, dtype):
     for grads in results[1:3]:
         for grad, of in zip(grads, results[0], strict=True):
             np.testing.assert_array_equal(grad, of)
+
+
+@pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float64, np.float32]))
+def test_every_keyword_where_kernels_change_their_shape(rng, dtype):
+    # With one feature the logits are products without a sum, and the gradient of a hidden row is one of weights.
+    eps = np.finfo(dtype).eps
+    for last in kernel_shapes(np.dtype(dtype).itemsize)["classes"]:
+        for k in (last, last + 1):
+            if k > 20_000:
+                continue
+            n = 130 if k < 300 else 17 if k < 2000 else 5
+            for kind, names in (("codes", []), ("codes", [*KEYWORDS]), ("soft", [*KEYWORDS.keys() - {"ignore_index"}])):
+                hidden, weight, target, options = data(rng, n, 1, k, dtype, sorted(names), kind)
+                loss, (d_hidden, _) = linear_cross_entropy(hidden, weight, target, return_grad=True, n_threads=2, **options)
+                of_logits, grad = cross_entropy(hidden @ weight.T, target, return_grad=True, **options)
+                np.testing.assert_array_equal(loss, of_logits, f"{k} {kind} {names}")
+                wide = grad.astype(float), weight.astype(float)
+                check(d_hidden, (wide[0] @ wide[1], np.abs(wide[0]) @ np.abs(wide[1])), eps, k, f"{k} {kind} {names}")
 
 
 def test_bits_do_not_depend_on_threads(rng, cut):

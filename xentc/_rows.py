@@ -68,6 +68,11 @@ class Outputs:
             self.hess = Derivative("hess", self.out_hess, x, name, others)
         return self.grad.in_place
 
+    def denominator(self, weight: float) -> float:
+        """Of the derivatives, for a sum of the weights. One that overflowed is none: the loops know one of zero."""
+        value = weight if self.reduction == "mean" else 1.0
+        return value if math.isfinite(value) else 0.0
+
     def set_derivatives(self, call: Call, denominator: float, axis: int = -1) -> None:
         assert self.grad is not None
         hess = None if self.hess is None else classes_last(raw(self.hess.array), axis)
@@ -252,9 +257,7 @@ def loss_of(
             weight = target.check(call, loss)                 # nothing is overwritten that an error would lose
         elif outputs.reduction == "mean":
             weight = target.total_weight(call)
-        denominator = weight if outputs.reduction == "mean" else 1.0
-        # A sum that overflowed is no denominator either: the loops know one of zero.
-        outputs.set_derivatives(call, denominator if math.isfinite(denominator) else 0.0, rows.axis)
+        outputs.set_derivatives(call, outputs.denominator(weight), rows.axis)
     losses = np.empty(rows.shape, result_type(rows.x)) if outputs.reduction == "none" else None
     call.set_losses(losses, rows.x.itemsize < 8)
     sums = loss(call)

@@ -19,10 +19,12 @@ from xentc.losses import ClassWeight, Reduction
 
 __all__ = ["linear_cross_entropy"]
 
-_MOST = 2**31                # classes or features: BLAS counts in int
+_MOST = 2**31                 # classes or features: BLAS counts in int
 _SMALL_WEIGHT = 1 << 20       # bytes of weights that stay in a core's caches while rows go by
+_LEAST_ROWS = 128             # of a block, where each thread has its own
+_OWN_LOGITS = 1 << 22         # bytes of the logits of so many rows, at the most
+_FEW_ROWS = 1 << 20           # bytes of hidden rows and their logits that a block is to have there
 _LOGITS = 48 << 20            # bytes of a block's logits, where threads share a block
-_FEW_ROWS = 1 << 20           # bytes of hidden rows and their logits, where each thread has its own
 _TILE = 1 << 22               # bytes of weights that a thread multiplies by at a time
 _PARTS = 1 << 23              # bytes of derivatives that are added up at the end
 
@@ -48,7 +50,7 @@ def linear_cross_entropy(
     """Softmax cross-entropy of ``hidden @ weight.T + bias``, without storing these logits, and its gradients.
 
     The last layer of a language model, say: with 128,256 classes the logits of 8,192 tokens take 4 GB, and their gradient as
-    much again. Here there are logits of some rows at a time, of 48 MiB at the most.
+    much again. Here there are logits of some rows at a time: of 48 MiB at the most, or of one row.
 
     Parameters
     ----------
@@ -72,8 +74,8 @@ def linear_cross_entropy(
         written to; the gradient is *added* to ``d_weight`` and ``d_bias``, so that those of several batches add up. For None
         a new array is made. After an error of an argument they are as they were.
     block_rows : int, optional
-        So many rows at a time have logits, which take ``block_rows * n_classes`` numbers: once, or for each thread if the
-        weights take no more than 1 MiB. By default it is chosen by the shapes.
+        So many rows at a time have logits, which take ``block_rows * n_classes`` numbers: once, or for each thread where
+        the weights take no more than 1 MiB and there are few classes. By default it is chosen by the shapes.
     n_threads : int, optional
         As in :func:`xentc.cross_entropy`.
 
@@ -138,7 +140,6 @@ def linear_cross_entropy(
     _check_soft(targets)
     call = targets.call(n_threads)
     total_weight = targets.total_weight(call) if targets.soft else targets.checked(call.weights())
-    denominator = total_weight if outputs.reduction == "mean" else 1.0
     counted = _counted(targets)
     if counted is not None:
         targets = _of_rows(targets, counted)
@@ -148,8 +149,7 @@ def linear_cross_entropy(
     plan = _Plan.of(math.prod(targets.rows.shape), layer.n_features, layer.n_classes, layer.dtype.itemsize, block_rows)
     rows = Layer(call, _blas.multiply(layer.dtype), raw(layer.hidden), layer.weights(plan.by_classes), layer.bias, counted)
     if gradients is not None:
-        # A sum that overflowed is no denominator either: the loops know one of zero.
-        rows.set_derivatives(denominator if math.isfinite(denominator) else 0.0, *gradients.arrays(plan, counted))
+        rows.set_derivatives(outputs.denominator(total_weight), *gradients.arrays(plan, counted))
     with _blas.one_thread:
         total = rows.cross_entropy(z, gamma, **asdict(plan))[0]
     if losses is not None and counted is not None:
@@ -301,13 +301,13 @@ class _Plan:
     @classmethod
     def of(cls, n_rows: int, n_features: int, n_classes: int, size: int, block_rows: int | None) -> _Plan:
         weight = n_classes * n_features * size
-        if weight <= _SMALL_WEIGHT:
-            rows = block_rows or min(4096, max(128, _FEW_ROWS // ((n_classes + n_features) * size)))
+        if weight <= _SMALL_WEIGHT and _LEAST_ROWS * n_classes * size <= _OWN_LOGITS:
+            rows = block_rows or min(4096, max(_LEAST_ROWS, _FEW_ROWS // ((n_classes + n_features) * size)))
             rows = min(rows, n_rows) or 1
             n_blocks = -(-n_rows // rows)
             chunk_rows = rows * max(1, -(-n_blocks // max(1, min(64, _PARTS // weight))))
             return cls(rows, chunk_rows, n_classes, 1, False, max(1, -(-n_rows // chunk_rows)))
-        rows = block_rows or min(512, max(16, _LOGITS // (n_classes * size)))
+        rows = block_rows or min(512, max(1, _LOGITS // (n_classes * size)))
         n_blocks = max(1, -(-n_rows // rows))
         rows = max(1, min(rows, n_rows) if block_rows else min(rows, _multiple(-(-n_rows // n_blocks), 16)))
         tile = min(n_classes, _multiple(max(64, min(1024, _TILE // (n_features * size), n_classes // 16)), 16))
