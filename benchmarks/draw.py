@@ -88,22 +88,29 @@ def digits(number):
     return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
-def page_with(text):
+def page_with(text, begin=BEGIN, end=END):
+    """The page as it is, and with the text between these two lines."""
     old = PAGE.read_text()
-    before, _, rest = old.partition(BEGIN)
-    _, found, after = rest.partition(END)
+    before, _, rest = old.partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise SystemExit(f"{PAGE} has no lines {BEGIN}and {END}")
-    return old, before + BEGIN + text + END + after
+        raise SystemExit(f"{PAGE} has no lines {begin}and {end}")
+    return old, before + begin + text + end + after
 
 
-def picture(results, chosen, path):
+def plotter():
+    """matplotlib's pyplot, for files that are the same each time."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "xentc", "font.size": 9})
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def picture(results, chosen, path):
+    pyplot = plotter()
     # Where even the floor takes no time, a call costs what it costs to call: that is in the table.
     cells = [cell for cell in chosen if results["milliseconds"][cell]["floor"] > 0.05]
     figure, axes = pyplot.subplots(figsize=(9, 2 + 0.25 * len(cells)), layout="constrained", facecolor="white")
