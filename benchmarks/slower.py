@@ -1,7 +1,7 @@
 """Which cells did a change make slower? Two versions of xentc, each in a process of its own, take turns.
 
     python benchmarks/slower.py                      the working tree beside main
-    python benchmarks/slower.py v0.1.0 my-branch     two commits
+    python benchmarks/slower.py v0.2.0 my-branch     two commits
     python benchmarks/slower.py --cells 'gradient 2kx10'
 
 A version is a commit, or a folder where one is installed (pip install --target). A cell is called slower if in each of five
