@@ -29,8 +29,9 @@ def test_pages(path):
     assert result.failed == 0
 
 
-def test_the_table_of_times_is_the_recorded_one():
-    subprocess.run([sys.executable, ROOT / "benchmarks" / "draw.py", "--check"], check=True)
+@pytest.mark.parametrize("script", ["draw.py", "history.py"])
+def test_the_tables_of_times_are_the_recorded_ones(script):
+    subprocess.run([sys.executable, ROOT / "benchmarks" / script, "--check"], check=True)
 
 
 def test_every_public_function_has_a_whole_docstring():
