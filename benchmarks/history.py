@@ -1,6 +1,6 @@
 """The speed of the project's own commits: asv records some of them, evenly chosen, and a chart for each cell is drawn.
 
-    python benchmarks/history.py record     builds three dozen commits and times them, two hours; then draws
+    python benchmarks/history.py record     builds and times three dozen commits, two hours; then draws
     python benchmarks/history.py            draws benchmarks/history/*.json and writes the list in docs/performance.md
     python benchmarks/history.py --check    fails where the page has another list, and writes nothing
 
@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -64,16 +65,29 @@ def record(count, rounds):
     wanted = "|".join(re.escape(f"{name}.time_call('{cell}', 'xentc')") for name, _, cell in cells)
     subprocess.run(["asv", "machine", "--yes"], cwd=ROOT, check=True)
     turns = ["--interleave-rounds", "-a", f"rounds={rounds}"]
-    subprocess.run(["asv", "run", f"HASHFILE:{names}", *turns, "--bench", wanted], cwd=ROOT, check=True)
+    circumstances = compare.circumstances()
+    environment = os.environ | {"CC": str(compiler_for(circumstances["instruction_set"]))}
+    command = ["asv", "run", f"HASHFILE:{names}", *turns, "--bench", wanted]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
     results = {it.commit_hash: it for it in iter_results(ROOT / ".asv" / "results")}
     times = {}
     for name, task, cell in cells:
         series = [time_of(results.get(commit), f"bench_losses.{name}.time_call", f"'{cell}'") for commit in hashes]
         times[f"{task} {cell}"] = [None if math.isnan(t) else float(f"{t * 1e3:.4g}") for t in series]
-    history = compare.circumstances() | {"commits": commits, "milliseconds": times, "steps": steps_of(times)}
+    history = circumstances | {"commits": commits, "milliseconds": times, "steps": steps_of(times)}
     path = HERE / "history" / f"{history['instruction_set']}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(lines_of(history))
+
+
+def compiler_for(instruction_set):
+    """One that spends no time on kernels of other sets, which will not run: minutes a commit."""
+    path = ROOT / ".asv" / "cc"
+    others = "|".join(f"*kernels_{name}*" for name in ("avx512", "avx2", "neon", "portable") if name != instruction_set)
+    compiler = os.environ.get("CC", "cc")
+    path.write_text(f'#!/bin/sh\ncase "$*" in {others}) exec {compiler} "$@" -O0;; *) exec {compiler} "$@";; esac\n')
+    path.chmod(0o755)
+    return path
 
 
 def time_of(result, name, cell):
