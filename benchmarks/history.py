@@ -1,6 +1,6 @@
-"""The speed of the project's own commits: asv records some of them, evenly chosen, and a chart for each cell is drawn.
+"""The speed of the project's own commits, recorded by asv; and charts of it.
 
-    python benchmarks/history.py record     builds and times three dozen commits, two hours; then draws
+    python benchmarks/history.py record     builds and times the recorded commits and the newest one, for hours; then draws
     python benchmarks/history.py            draws benchmarks/history/*.json and writes the list in docs/performance.md
     python benchmarks/history.py --check    fails where the page has another list, and writes nothing
 
@@ -44,19 +44,21 @@ def git(*words):
     return subprocess.run(["git", "-C", ROOT, *words], check=True, capture_output=True, text=True).stdout
 
 
-def chosen_commits(count):
-    """Of the commits that touched what is installed, the first, the last, and some between. passed: how many are not."""
+def commits_with(named):
+    """The recorded commits, those named and the newest one, of all that touched what is installed. passed: how many are left
+    out before it."""
     log = git("log", "--first-parent", "--reverse", "--format=%H%x09%h%x09%as%x09%s", "--", "src", "xentc").splitlines()
-    places = sorted({round(i * (len(log) - 1) / (count - 1)) for i in range(count)})
+    recorded = [it["hash"] for path in HERE.glob("history/*.json") for it in json.loads(path.read_text())["commits"]]
+    places = sorted({i for i, line in enumerate(log) if i == len(log) - 1 or line.startswith((*recorded, *named))})
     return [dict(zip(("commit", "hash", "date", "subject"), log[place].split("\t"), strict=True), passed=place - before - 1)
             for before, place in itertools.pairwise([-1, *places])]
 
 
-def record(count, rounds):
+def record(named, rounds):
     import compare
     from asv.results import iter_results
 
-    commits = chosen_commits(count)
+    commits = commits_with(named)
     hashes = [it.pop("commit") for it in commits]
     (ROOT / ".asv").mkdir(exist_ok=True)
     names = ROOT / ".asv" / "commits.txt"
@@ -205,7 +207,7 @@ def picture(history, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["record"])
-    parser.add_argument("--commits", type=int, default=36)
+    parser.add_argument("commits", nargs="*", help="to be recorded beside those that are in the record")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
