@@ -1,8 +1,8 @@
 """Which cells did a change make slower? Two versions of xentc, each in a process of its own, take turns.
 
-    python benchmarks/slower.py                      the working tree beside main
-    python benchmarks/slower.py v0.2.0 my-branch     two commits
-    python benchmarks/slower.py --cells 'gradient 2kx10'
+    python tools/slower.py                      the working tree beside main
+    python tools/slower.py v0.2.0 my-branch     two commits
+    python tools/slower.py --cells 'gradient 2kx10'
 
 A version is a commit, or a folder where one is installed (pip install --target). A cell is called slower if in each of five
 pairs of processes the median of its ratios is above 1.05: two processes of one version can differ by that much, each for its
@@ -23,9 +23,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from compare import best_of, call_of
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from compare import best_of, call_of  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 1.05
 # Inputs that stay in the caches, on one thread: here a kernel shows.
 IN_CACHE = """
@@ -116,7 +117,7 @@ def started(folder, *words, before=(), **how):
     code = (
         "import pathlib, sys, xentc; folder = pathlib.Path(xentc.__file__).parent.parent\n"
         f"if folder != pathlib.Path({str(folder)!r}): sys.exit(f'another xentc comes first: {{folder}}')\n"
-        f"sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); import slower; slower.{words[0]}(*{words[1:]!r})"
+        f"sys.path.insert(0, {str(ROOT / 'tools')!r}); import slower; slower.{words[0]}(*{words[1:]!r})"
     )
     command = [*before, sys.executable, "-P", "-W", "ignore", "-c", code]
     return subprocess.Popen(command, env=environment, text=True, **how)

@@ -1,8 +1,8 @@
 """The speed of the project's own commits, recorded by asv; and charts of it.
 
-    python benchmarks/history.py record     builds and times the recorded commits and the newest one, for hours; then draws
-    python benchmarks/history.py            draws benchmarks/history/*.json and writes the list in docs/performance.md
-    python benchmarks/history.py --check    fails where the page has another list, and writes nothing
+    python tools/history.py record     builds and times the recorded commits and the newest one, for hours; then draws
+    python tools/history.py            draws benchmarks/history/*.json and writes the list in docs/performance.md
+    python tools/history.py --check    fails where the page has another list, and writes nothing
 
 asv goes through all commits several times, so that a drifting machine hurts all alike. Its results stay in .asv; the medians
 go to benchmarks/history, a file for each instruction set, with the steps that asv's own detection finds in them.
@@ -18,11 +18,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import draw
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "benchmarks"
+sys.path.insert(0, str(HERE))
+import compare  # noqa: E402
+import draw  # noqa: E402
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-BEGIN, END = (f"<!-- {word}: written by benchmarks/history.py -->\n" for word in ("begin", "end"))
+BEGIN, END = (f"<!-- {word}: written by tools/history.py -->\n" for word in ("begin", "end"))
 CHANGED = 1.1
 COLUMNS = 4
 # asv's class for each task of compare.py, and the cells.
@@ -55,7 +57,6 @@ def commits_with(named):
 
 
 def record(named, rounds):
-    import compare
     from asv.results import iter_results
 
     commits = commits_with(named)
@@ -216,7 +217,7 @@ def main():
     histories = [json.loads(path.read_text()) for name in draw.SETS if (path := HERE / "history" / f"{name}.json").exists()]
     old, new = draw.page_with("\n".join(map(listed, histories)), BEGIN, END)
     if arguments.check:
-        sys.exit(f"{draw.PAGE} has another list than benchmarks/history: run benchmarks/history.py" if old != new else 0)
+        sys.exit(f"{draw.PAGE} has another list than benchmarks/history: run tools/history.py" if old != new else 0)
     draw.PAGE.write_text(new)
     for history in histories:
         picture(history, HERE / f"history_{history['instruction_set']}.svg")
