@@ -5,7 +5,7 @@
     python tools/history.py --check    fails where the page has another list, and writes nothing
 
 asv goes through all commits several times, so that a drifting machine hurts all alike. Its results stay in .asv; the medians
-go to benchmarks/history, a file for each instruction set, with the steps that asv's own detection finds in them.
+go to benchmarks/history, a file for each instruction set.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -70,14 +71,14 @@ def record(named, rounds):
     turns = ["--interleave-rounds", "-a", f"rounds={rounds}"]
     circumstances = compare.circumstances()
     environment = os.environ | {"CC": str(compiler_for(circumstances["instruction_set"]))}
-    command = ["asv", "run", f"HASHFILE:{names}", *turns, "--bench", wanted]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    # Its status is 2 where a commit has no such function yet.
+    subprocess.run(["asv", "run", f"HASHFILE:{names}", *turns, "--bench", wanted], cwd=ROOT, env=environment)
     results = {it.commit_hash: it for it in iter_results(ROOT / ".asv" / "results")}
     times = {}
     for name, task, cell in cells:
         series = [time_of(results.get(commit), f"bench_losses.{name}.time_call", f"'{cell}'") for commit in hashes]
         times[f"{task} {cell}"] = [None if math.isnan(t) else float(f"{t * 1e3:.4g}") for t in series]
-    history = circumstances | {"commits": commits, "milliseconds": times, "steps": steps_of(times)}
+    history = circumstances | {"command": "python tools/history.py record", "commits": commits, "milliseconds": times}
     path = HERE / "history" / f"{history['instruction_set']}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(lines_of(history))
@@ -104,24 +105,25 @@ def time_of(result, name, cell):
 
 
 def steps_of(times):
-    """Cell, index of the commit, and how many times as long it takes from there on."""
-    from asv.step_detect import detect_steps
-
+    """Cell, index of the commit, and how many times as long it takes from there on: where two commits before and two after
+    differ by more than a tenth, whichever are taken, and by more than twice what neighbours usually do."""
     steps = []
     for cell, series in times.items():
-        levels = detect_steps([None if t is None else math.log(t) for t in series])
-        for (_, _, before, *_), (start, _, after, *_) in itertools.pairwise(levels):
-            ratio = math.exp(after - before)
-            if not 1 / CHANGED < ratio < CHANGED:
-                steps.append([cell, start, float(f"{ratio:.3g}")])
+        known = [(i, t) for i, t in enumerate(series) if t is not None]
+        usual = [abs(math.log(after / before)) for (_, before), (_, after) in itertools.pairwise(known)]
+        least = max(CHANGED, math.exp(2 * statistics.median(usual)))
+        for k in range(1, len(known) - 1):
+            before, after = ([t for _, t in known[max(0, first) : first + 2]] for first in (k - 2, k))
+            if max(after) * least < min(before) or min(after) > least * max(before):
+                steps.append([cell, known[k][0], float(f"{statistics.mean(after) / statistics.mean(before):.3g}")])
     return steps
 
 
 def lines_of(history):
-    """JSON with a line for each commit, cell and step, so that a diff can be read."""
+    """JSON with a line for each commit and cell, so that a diff can be read."""
     parts = []
     for key, value in history.items():
-        if key in ("commits", "steps"):
+        if key == "commits":
             parts.append(f'"{key}": [\n ' + ",\n ".join(map(json.dumps, value)) + "\n]")
         elif key == "milliseconds":
             cells = ",\n ".join(f"{json.dumps(cell)}: {json.dumps(series)}" for cell, series in value.items())
@@ -147,7 +149,7 @@ def listed(history):
 
 def by_commit(history):
     steps = {}
-    for cell, index, ratio in history["steps"]:
+    for cell, index, ratio in steps_of(history["milliseconds"]):
         steps.setdefault(index, []).append((cell, ratio))
     return dict(sorted(steps.items()))
 
@@ -182,7 +184,7 @@ def picture(history, path):
             ax.axhline(level, color=colour, linewidth=1, linestyle="--")
             ax.annotate(f"{name} {level:.3g}", (1, level), xycoords=("axes fraction", "data"), xytext=(-2, 2),
                         textcoords="offset points", ha="right", va="bottom", fontsize=7, color=colour)
-        for index in (index for of, index, _ in history["steps"] if of == cell):
+        for _, index, _ in steps_of({cell: series}):
             ax.annotate(str(numbers[index]), (index, relative[index]), xytext=(0, -10), textcoords="offset points",
                         ha="center", fontsize=7, color="#333333")
         ax.set(yscale="log", xlim=(-1, len(commits)), xticks=[])
