@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks"
 sys.path.insert(0, str(HERE))
-import compare  # noqa: E402
+import compare  # noqa: E402 - their folder is known now
 import draw  # noqa: E402
 
 BEGIN, END = (f"<!-- {word}: written by tools/history.py -->\n" for word in ("begin", "end"))
@@ -78,7 +78,11 @@ def record(named, rounds):
     for name, task, cell in cells:
         series = [time_of(results.get(commit), f"bench_losses.{name}.time_call", f"'{cell}'") for commit in hashes]
         times[f"{task} {cell}"] = [None if math.isnan(t) else float(f"{t * 1e3:.4g}") for t in series]
-    history = circumstances | {"command": "python tools/history.py record", "commits": commits, "milliseconds": times}
+    missing = [cell for cell, series in times.items() if series[-1] is None]
+    if missing:
+        sys.exit(f"the newest commit has no figures of {', '.join(missing)}; the record is as it was")
+    command = f"python tools/history.py record --rounds {rounds}"
+    history = circumstances | {"command": command, "commits": commits, "milliseconds": times}
     path = HERE / "history" / f"{history['instruction_set']}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(lines_of(history))

@@ -13,6 +13,8 @@ The status is 1 if a cell is slower. The table is Markdown, to be put below a pu
 
 import argparse
 import contextlib
+import functools
+import math
 import os
 import re
 import shutil
@@ -25,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from compare import best_of, call_of  # noqa: E402
+from compare import best_of, call_of  # noqa: E402 - its folder is known now
 
 LIMIT = 1.05
 # Inputs that stay in the caches, on one thread: here a kernel shows.
@@ -66,13 +68,11 @@ def serve():
         print("nan", flush=True)
 
 
-def prepared(cell, last={}):  # noqa: B006 - the call of the last cell is kept
-    if cell not in last:
-        last.clear()
-        call = call_of(cell, "xentc")
-        call()
-        last[cell] = call
-    return last[cell]
+@functools.lru_cache(maxsize=1)
+def prepared(cell):
+    call = call_of(cell, "xentc")
+    call()
+    return call
 
 
 def count(cells):
@@ -102,7 +102,8 @@ def installed(version, room):
     if version:
         source = Path(tempfile.mkdtemp(dir=room))
         archive = source / "archive.tar"
-        subprocess.run(["git", "-C", ROOT, "archive", "-o", archive, version], check=True)
+        if subprocess.run(["git", "-C", ROOT, "archive", "-o", archive, version]).returncode:
+            sys.exit(f"{version} is neither a commit nor a folder where xentc is installed")
         with tarfile.open(archive) as file:
             file.extractall(source, filter="data")
     print(f"building {version or 'the working tree'}", file=sys.stderr)
@@ -209,7 +210,7 @@ def compared(folders, cells, counts, pairs, rounds):
         left = [cell for cell in left if known[cell].is_open()]
         if not left:
             break
-    return {cell: it for cell, it in known.items() if statistics.median(it.medians) > 0}  # else one has no such function
+    return known
 
 
 def main():
@@ -222,11 +223,15 @@ def main():
     parser.add_argument("--all", action="store_true", help="print cells that did not change, too")
     arguments = parser.parse_args()
     cells = [cell for cell in CELLS if re.search(arguments.cells, cell)]
+    if not cells:
+        parser.error(f"no cell has {arguments.cells!r} in its name; there are {', '.join(CELLS)}")
     with tempfile.TemporaryDirectory() as room:
         folders = [installed(version, room) for version in (arguments.base, arguments.head)]
         print("counting instructions", file=sys.stderr)
         counts = instructions(folders, cells, room)
         known = compared(folders, cells, counts, arguments.pairs, arguments.rounds)
+    failed = [cell for cell, it in known.items() if math.isnan(it.medians[0])]
+    known = {cell: it for cell, it in known.items() if cell not in failed}
     changed = {cell: it for cell, it in known.items() if arguments.all or it.verdict()}
     verdicts = [it.verdict() for it in known.values()]
     print(f"{arguments.head or 'The working tree'} beside {arguments.base}: {verdicts.count('slower')} of {len(known)} cells"
@@ -234,6 +239,8 @@ def main():
     if changed:
         print("\n| cell | before, µs | after, µs | time | instructions | |\n|---|---|---|---|---|---|")
         print("\n".join(it.line(cell) for cell, it in changed.items()))
+    if failed:
+        print(f"\nOne of the two cannot do these: {', '.join(failed)}.")
     if not counts:
         print("\nInstructions were not counted: valgrind is not installed.")
     sys.exit("slower" in verdicts)
