@@ -47,7 +47,7 @@ def test_every_public_function_has_a_whole_docstring():
             assert f"{section}\n---" in doc, (name, section)
 
 
-@pytest.mark.parametrize("name", ["evaluation", "calibration", "files", "dask", "plotting"])
+@pytest.mark.parametrize("name", ["evaluation", "comparison", "calibration", "files", "dask", "plotting"])
 def test_every_other_public_name_has_an_example(name):
     module = importlib.import_module(f"xentc.{name}")
     for public in module.__all__:

@@ -19,7 +19,8 @@ from xentc import special
 from xentc._config import get_num_threads, set_num_threads, show_config
 from xentc._exact import ExactMean
 from xentc.calibration import decompose_log_loss, fit_temperature
-from xentc.evaluation import LogLoss, compare_log_loss
+from xentc.comparison import compare_log_loss
+from xentc.evaluation import LogLoss
 from xentc.linear import linear_cross_entropy
 from xentc.losses import (
     binary_cross_entropy,

@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 
 import xentc
-from xentc.evaluation import LogLoss, LogLossComparison, Table
+from xentc.comparison import LogLossComparison
+from xentc.evaluation import LogLoss, Table
 
 _SCHEMA = 1
 

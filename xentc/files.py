@@ -22,7 +22,8 @@ from xentc._labels import read_classes, read_groups
 from xentc._log_loss import warn
 from xentc._source import Column, ahead, aligned
 from xentc._validation import as_index
-from xentc.evaluation import LogLoss, LogLossComparison, PairedLosses
+from xentc.comparison import LogLossComparison, PairedLosses
+from xentc.evaluation import LogLoss
 
 __all__ = ["Batch", "Batches", "batches", "compare", "score"]
 

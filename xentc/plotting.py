@@ -21,7 +21,8 @@ from xentc._labels import Labels, read_groups
 from xentc._log_loss import Predictions, check_parameters, evaluate
 from xentc._statistics import interval, proportion_intervals
 from xentc._validation import as_index
-from xentc.evaluation import LogLoss, LogLossComparison, Table, compare_log_loss, sums_of_tables
+from xentc.comparison import LogLossComparison, compare_log_loss
+from xentc.evaluation import LogLoss, Table, sums_of_tables
 from xentc.metrics import log_loss_per_sample, null_total, weights_by_class
 from xentc.special import softmax
 

@@ -10,7 +10,8 @@ import xentc
 # The public names of xentc by the module that has them.
 GROUPS = {
     "xentc.metrics": ("Evaluate", "As scikit-learn does, from probabilities or from decision values."),
-    "xentc.evaluation": ("Data in pieces, and how sure it is", "With tables by class and group; two models compared."),
+    "xentc.evaluation": ("Data in pieces, and how sure it is", "With tables by class and group."),
+    "xentc.comparison": ("Two models compared", "Row by row, with an interval."),
     "xentc.calibration": ("Calibration", "What a log-loss is made of, and the temperature that mends it."),
     "xentc.losses": ("Losses and their gradients", "From logits or probabilities, as in deep-learning frameworks."),
     "xentc.linear": ("A linear layer and its loss", "Whose logits are never stored (extra ``linear``)."),
@@ -41,7 +42,7 @@ def page():
     if others:
         parts.append(section("Others", "Of modules that have no heading here yet.", others))
     returned = [
-        f"{module.removeprefix('xentc.')}.{name}" for module in ("xentc.evaluation", "xentc.calibration")
+        f"{module.removeprefix('xentc.')}.{name}" for module in ("xentc.evaluation", "xentc.comparison", "xentc.calibration")
         for name in importlib.import_module(module).__all__ if name not in public
     ]
     parts.append(section("What these return", "Made by the functions above.", returned))
