@@ -1,7 +1,8 @@
 """linear_cross_entropy beside the plain formulas, on numbers whose products and sums are exact.
 
 Hidden rows and weights are small multiples of 1/8, so that logits have no error whatever BLAS does, and each loss must be
-that of `cross_entropy` to the last bit. What is left of error in the gradients is that of a product of two matrices.
+that of `cross_entropy`: to the last bit, or nearly so where it is put together of tiles of classes. What is left of error in
+the gradients is that of a product of two matrices.
 """
 
 import _thread
@@ -16,6 +17,7 @@ import plain
 import pytest
 import scipy.sparse
 from depth import slow_but
+from oracles import ROW_KINDS, bulk_softmax_loss, rows_of, ulps
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from xentc import cross_entropy, linear, linear_cross_entropy
@@ -94,6 +96,13 @@ def check(got, want, eps, terms, what=""):
     assert (np.abs(got.astype(float) - value) <= (terms + 16) * eps * size).all(), what
 
 
+def check_loss(loss, of_logits, dtype, what="", tiles=None):
+    if linear._SMALL_WEIGHT == 0 if tiles is None else tiles:
+        assert (ulps(np.asarray(loss, dtype), np.asarray(of_logits, dtype)) <= 2).all(), what
+    else:
+        np.testing.assert_array_equal(loss, of_logits, what)
+
+
 # ---- Values.
 
 
@@ -112,7 +121,7 @@ def test_every_keyword(rng, cut, kind, dtype):
             what = f"{selection}, {reduction}, {has_bias}"
             loss, grads = linear_cross_entropy(hidden, weight, target, bias=bias, return_grad=True, n_threads=2, **options)
             of_logits = cross_entropy(logits_of(hidden, weight, bias).astype(result), target, **options)
-            np.testing.assert_array_equal(loss, of_logits, what)
+            check_loss(loss, of_logits, result, what)
             want, want_grads = expected(hidden, weight, target, bias, **options)
             check(np.asarray(loss), want, eps, 150, what)
             for grad, of, terms in zip(grads, want_grads, (150, 40, 40), strict=False):
@@ -143,7 +152,8 @@ def test_shapes(rng, n, d, k, dtype):
     for n_threads, block_rows in ((1, None), (2, None), (3, None), (2, 7), (2, n)):
         loss, grads = linear_cross_entropy(
             hidden, weight, target, bias=bias, return_grad=True, n_threads=n_threads, block_rows=block_rows)
-        assert loss == cross_entropy(logits_of(hidden, weight, bias).astype(dtype), target)
+        of_logits = cross_entropy(logits_of(hidden, weight, bias).astype(dtype), target)
+        check_loss(loss, of_logits, dtype, tiles=max(weight.nbytes >> 20, k >> 13) > 0)
         check(np.asarray(loss), want, eps, k)
         for grad, of, terms in zip(grads, want_grads, (k, n, n), strict=True):
             check(grad, of, eps, terms)
@@ -169,6 +179,50 @@ def test_every_keyword_where_kernels_change_their_shape(rng, dtype):
                 np.testing.assert_array_equal(loss, of_logits, f"{k} {kind} {names}")
                 wide = grad.astype(float), weight.astype(float)
                 check(d_hidden, (wide[0] @ wide[1], np.abs(wide[0]) @ np.abs(wide[1])), eps, k, f"{k} {kind} {names}")
+
+
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.float32]))
+@pytest.mark.parametrize("kind", ROW_KINDS)
+def test_tiles_are_joined_to_the_last_digits(monkeypatch, kind, dtype):
+    # The weights are the logits of rows that are 1 for one feature each.
+    monkeypatch.setattr(linear, "_SMALL_WEIGHT", 0)
+    for k in (2, 63, 64, 65, 128, 129, 700, 3000):
+        x, y = rows_of(kind, 40, k, dtype)
+        rows, weight = np.eye(40, dtype=dtype), np.ascontiguousarray(x.T)
+        loss, (_, d_weight) = linear_cross_entropy(rows, weight, y, reduction="none", return_grad=True)
+        exact_loss, exact_grad = bulk_softmax_loss(x, y)
+        assert ulps(loss, exact_loss).max() <= 3
+        assert ulps(d_weight.T, exact_grad).max() <= 4
+        np.testing.assert_array_equal(linear_cross_entropy(rows, weight, y, reduction="none"), loss)
+        for options in ({"z_loss": 0.5}, {"label_smoothing": 0.1}):
+            got = linear_cross_entropy(rows, weight, y, reduction="none", **options)
+            assert ulps(got, cross_entropy(x, y, reduction="none", **options)).max() <= 4
+        got = linear_cross_entropy(rows, weight, y, reduction="none", focal_gamma=2.0)
+        focal = exact_grad[range(40), y] ** 2 * exact_loss
+        assert ulps(got, focal).max() <= 4
+
+
+def test_tiles_without_a_class_that_counts(monkeypatch):
+    monkeypatch.setattr(linear, "_SMALL_WEIGHT", 0)
+    k, nothing = 200, -np.inf
+    x = np.linspace(-3, 3, k)
+    for first, last, value, nan in (
+        (0, 64, nothing, None), (64, 128, nothing, None), (64, 200, nothing, None), (0, 200, nothing, None),
+        (0, 64, nothing, 63), (128, 200, nothing, 130), (70, 71, np.inf, None), (3, 190, np.inf, None), (3, 4, np.nan, None),
+    ):  # fmt: skip
+        bias = x.copy()
+        bias[first:last] = value
+        if nan is not None:
+            bias[nan] = np.nan
+        for y in (0, 100, 199):
+            for gamma in (0, 2):
+                got, grads = linear_cross_entropy(
+                    [[0.0]], np.zeros((k, 1)), [y], bias=bias, focal_gamma=gamma, return_grad=True)
+                want, grad = cross_entropy([bias], [y], focal_gamma=gamma, return_grad=True)
+                np.testing.assert_allclose(got, want, rtol=1e-15)
+                np.testing.assert_allclose(grads[2], grad[0], rtol=1e-15)
+                only = linear_cross_entropy([[0.0]], np.zeros((k, 1)), [y], bias=bias, focal_gamma=gamma)
+                np.testing.assert_array_equal(only, got)
 
 
 def test_bits_do_not_depend_on_threads(rng, cut):
@@ -567,3 +621,8 @@ def test_logits_are_never_stored(n, d, k):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < (64 << 20 if k > 100 else 8 << 20)
+    tracemalloc.start()
+    linear_cross_entropy(hidden, weight, target, n_threads=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < (16 << 20 if k > 100 else 8 << 20)

@@ -71,6 +71,7 @@ class Layer:
         n_parts: int,
         by_classes: bool,
         n_chunks: int,
+        keep: bool,
     ) -> tuple[float, float, int, int]: ...
 
 def elementary(function: int, x: np.ndarray, out: np.ndarray) -> None: ...

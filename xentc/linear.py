@@ -25,6 +25,8 @@ _LEAST_ROWS = 128             # of a block, where each thread has its own
 _OWN_LOGITS = 1 << 22         # bytes of the logits of so many rows, at the most
 _FEW_ROWS = 1 << 20           # bytes of hidden rows and their logits that a block is to have there
 _LOGITS = 48 << 20            # bytes of a block's logits, where threads share a block
+_MANY_ROWS = 1024             # of a block whose logits are not kept
+_PAIRS = 1 << 17              # rows times tiles of such a block, with 40 bytes for each
 _TILE = 1 << 22               # bytes of weights that a thread multiplies by at a time
 _PARTS = 1 << 23              # bytes of derivatives that are added up at the end
 
@@ -50,7 +52,8 @@ def linear_cross_entropy(
     """Softmax cross-entropy of ``hidden @ weight.T + bias``, without storing these logits, and its gradients.
 
     The last layer of a language model, say: with 128,256 classes the logits of 8,192 tokens take 4 GB, and their gradient as
-    much again. Here there are logits of some rows at a time: of 48 MiB at the most, or of one row.
+    much again. Here there are logits of some rows at a time: of 48 MiB at the most, or of one row. The loss alone, of targets
+    that are plain codes, takes no more than those of 1,024 rows and 1,024 classes for each thread.
 
     Parameters
     ----------
@@ -75,7 +78,8 @@ def linear_cross_entropy(
         a new array is made. After an error of an argument they are as they were.
     block_rows : int, optional
         So many rows at a time have logits, which take ``block_rows * n_classes`` numbers: once, or for each thread where
-        the weights take no more than 1 MiB and there are few classes. By default it is chosen by the shapes.
+        the weights take no more than 1 MiB and there are few classes. By default it is chosen by the shapes. More rows are
+        quicker where there are gradients and many classes: each block reads and packs all weights again.
     n_threads : int, optional
         As in :func:`xentc.cross_entropy`.
 
@@ -106,8 +110,9 @@ def linear_cross_entropy(
 
     Computed in float64 if ``hidden`` or ``weight`` is of float64, else in float32: float16 and bfloat16 are widened block by
     block, and gradients are float32. Matrices are multiplied by SciPy's BLAS. The loss is that of the logits that it gives,
-    with all their digits, and added up exactly; the logits depend on the BLAS in their last digits. The number of threads
-    changes no bit; ``block_rows`` changes the order in which ``d_weight`` is added up.
+    within 3 ulp, and added up exactly; the logits depend on the BLAS in their last digits. Where weights are large the row
+    pairs of tiles of classes are joined: last bits may then differ from those of :func:`xentc.cross_entropy`. The number of
+    threads changes no bit; ``block_rows`` changes the order in which ``d_weight`` is added up.
 
     BLAS runs on one thread for each of ours. While a call lasts, that holds for the whole process; other limits set
     meanwhile (by threadpoolctl, say) are undone when it ends.
@@ -146,7 +151,9 @@ def linear_cross_entropy(
         call = targets.call(n_threads)
     losses = np.empty(targets.rows.shape, layer.dtype) if outputs.reduction == "none" else None
     call.set_losses(losses, layer.dtype.itemsize < 8)
-    plan = _Plan.of(math.prod(targets.rows.shape), layer.n_features, layer.n_classes, layer.dtype.itemsize, block_rows)
+    keep = gradients is not None or targets.soft or targets.smoothing != 0
+    n_rows = math.prod(targets.rows.shape)
+    plan = _Plan.of(n_rows, layer.n_features, layer.n_classes, layer.dtype.itemsize, block_rows, keep)
     rows = Layer(call, _blas.multiply(layer.dtype), raw(layer.hidden), layer.weights(plan.by_classes), layer.bias, counted)
     if gradients is not None:
         rows.set_derivatives(outputs.denominator(total_weight), *gradients.arrays(plan, counted))
@@ -297,22 +304,25 @@ class _Plan:
     n_parts: int
     by_classes: bool
     n_chunks: int
+    keep: bool
 
     @classmethod
-    def of(cls, n_rows: int, n_features: int, n_classes: int, size: int, block_rows: int | None) -> _Plan:
+    def of(cls, n_rows: int, n_features: int, n_classes: int, size: int, block_rows: int | None, keep: bool) -> _Plan:
         weight = n_classes * n_features * size
         if weight <= _SMALL_WEIGHT and _LEAST_ROWS * n_classes * size <= _OWN_LOGITS:
             rows = block_rows or min(4096, max(_LEAST_ROWS, _FEW_ROWS // ((n_classes + n_features) * size)))
             rows = min(rows, n_rows) or 1
             n_blocks = -(-n_rows // rows)
             chunk_rows = rows * max(1, -(-n_blocks // max(1, min(64, _PARTS // weight))))
-            return cls(rows, chunk_rows, n_classes, 1, False, max(1, -(-n_rows // chunk_rows)))
-        rows = block_rows or min(512, max(1, _LOGITS // (n_classes * size)))
+            return cls(rows, chunk_rows, n_classes, 1, False, max(1, -(-n_rows // chunk_rows)), True)
+        tile = min(n_classes, _multiple(max(64, min(1024, _TILE // (n_features * size), n_classes // 16)), 16))
+        n_tiles = -(-n_classes // tile)
+        rows = min(512, _LOGITS // (n_classes * size)) if keep else min(_MANY_ROWS, _PAIRS // n_tiles)
+        rows = block_rows or max(1, rows)
         n_blocks = max(1, -(-n_rows // rows))
         rows = max(1, min(rows, n_rows) if block_rows else min(rows, _multiple(-(-n_rows // n_blocks), 16)))
-        tile = min(n_classes, _multiple(max(64, min(1024, _TILE // (n_features * size), n_classes // 16)), 16))
-        n_parts = min(16, -(-n_classes // tile), max(1, _PARTS // (rows * n_features * size)))
-        return cls(rows, max(1, n_rows), tile, n_parts, True, 1)
+        n_parts = min(16, n_tiles, max(1, _PARTS // (rows * n_features * size)))
+        return cls(rows, max(1, n_rows), tile, n_parts, True, 1, keep)
 
 
 def _multiple(n: int, of: int) -> int:

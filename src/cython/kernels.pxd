@@ -156,6 +156,7 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct pair_kernels:
         void (*rows)(source, int, int, ptrdiff_t, pairs *) noexcept nogil
         void (*logit)(const double *, int, pairs *) noexcept nogil
+        void (*join)(const pairs *, int, ptrdiff_t, int, int, element, pairs *) noexcept nogil
         void (*logsumexp)(const pairs *, int, double *) noexcept nogil
     struct softmax_kernels:
         void (*gradient)(source, sink, const class_target *, const codes *, int, ptrdiff_t, const pairs *,

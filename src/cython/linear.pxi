@@ -3,8 +3,9 @@
 # Four steps a block: its logits, their losses (which leave the gradient in the logits' place), the gradient of the hidden
 # rows, and what the block adds to that of the weights. Matrices are multiplied by BLAS, which runs on the thread that calls
 # it. Where weights are small a thread takes all steps of a chunk of rows, which has derivatives of the weights of its own.
-# Where they are large all threads share the steps of one block, most of them by tiles of classes. The shapes of all products
-# and the order of sums depend on the plan alone, so the number of threads changes no bit.
+# Where they are large all threads share the steps of one block, most of them by tiles of classes. Each tile has row pairs of
+# its own, which are joined: for a loss of codes, without derivatives, a tile's logits are not kept. The shapes of all
+# products and the order of sums depend on the plan alone, so the number of threads changes no bit.
 
 # BLAS counts in int and stores columns one after the other: a matrix of ours, rows one after the other, is its transpose.
 ctypedef void (*gemm)(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *, void *, void *,
@@ -29,6 +30,9 @@ cdef struct room:
     bint direct                       # it is
     char *packed
     char *parts
+    pairs *pairs                      # of each tile: of BLOCK rows, and the next ones; or NULL
+    int64_t *codes                    # where logits are not kept
+    double *x_target
 
 
 cdef struct layer:
@@ -53,10 +57,13 @@ cdef struct layer:
     int n_chunks
     int tile                          # classes
     int n_parts                       # of the classes, whose gradients of the hidden rows are added at the end
+    bint keep                         # the logits of a block, else each thread has those of a tile
+    char *tiles
     int rows_at_a_time                # of the losses
     Py_ssize_t logits_stride
+    bint by_classes                   # threads share the tiles of a block, else they have blocks of their own
     room *rooms
-    int n_rooms                       # one for each thread, or one for all
+    int n_rooms                       # one for all, or one for each thread
     char *weight_tiles                # one for each thread, where weights cannot be used as they lie
     workers all
 
@@ -104,13 +111,17 @@ cdef inline matrix moved(const layer *of, matrix a, Py_ssize_t elements) noexcep
     return [a.data + elements * of.size, a.stride]
 
 
+cdef inline Py_ssize_t bytes_of(const layer *of, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    return <Py_ssize_t>whole_lines(n * m * of.size)
+
+
 cdef matrix weight_of(const layer *of, Py_ssize_t first, int n, int thread) noexcept nogil:
     # Of n classes.
     cdef matrix result
     cdef Py_ssize_t i
     if readable(of, &of.weight, first, n, &result):
         return result
-    result = [of.weight_tiles + thread * (<Py_ssize_t>of.tile * of.n_features * of.size), of.n_features]
+    result = [of.weight_tiles + thread * bytes_of(of, of.tile, of.n_features), of.n_features]
     for i in range(n):
         read_row(of, at(&of.weight.rows, first + i), of.weight.class_stride, of.weight.rows.element,
                  result.data + i * of.n_features * of.size)
@@ -150,15 +161,55 @@ cdef void pack_hidden(const layer *of, int task, int thread) noexcept nogil:
 
 
 cdef void find_logits(const layer *of, int task, int thread) noexcept nogil:
-    # Of a tile of classes: bias + hidden weight^T.
+    # Of a tile of classes: bias + hidden weight^T, and their row pairs.
     cdef const room *r = room_of(of, thread)
     cdef Py_ssize_t first = <Py_ssize_t>task * of.tile
     cdef int i, n = <int>min(<Py_ssize_t>of.tile, of.n_classes - first)
-    cdef matrix logits = moved(of, r.logits, first)
+    cdef matrix logits
+    if of.keep:
+        logits = moved(of, r.logits, first)
+    else:
+        logits = [of.tiles + thread * bytes_of(of, of.block_rows, of.tile), of.tile]
     if of.bias != NULL:
         for i in range(r.n):
-            memcpy(logits.data + i * of.logits_stride, of.bias + first * of.size, n * of.size)
+            memcpy(logits.data + i * (logits.stride * of.size), of.bias + first * of.size, n * of.size)
     multiply(of, b"TN", n, r.n, of.n_features, weight_of(of, first, n, thread), r.hidden, of.bias != NULL, logits)
+    if r.pairs != NULL:
+        for i in range(steps_in(r.n, BLOCK)):
+            find_tile_pairs(of, r, i, first, n, moved(of, logits, <Py_ssize_t>i * BLOCK * logits.stride), thread)
+
+
+cdef int groups_of(const layer *of) noexcept nogil:
+    return steps_in(of.block_rows, BLOCK)
+
+
+cdef void find_tile_pairs(const layer *of, const room *r, int group, Py_ssize_t first, int n_classes, matrix logits,
+                          int thread) noexcept nogil:
+    # Of a group of up to BLOCK rows.
+    cdef pairs *tile = &r.pairs[first // of.tile * groups_of(of) + group]
+    cdef row_pointer[BLOCK] rows
+    cdef int i, row = group * <int>BLOCK, n = min(<int>BLOCK, r.n - row)
+    cdef Py_ssize_t code
+    cdef source x = [rows, of.size, of.element, logits.stride * of.size, NULL, gathered_by(&of.all, thread).scratch]
+    for i in range(n):
+        rows[i] = logits.data + i * x.row_stride
+    tile.cached_exp = NULL
+    KERNELS.pair.rows(x, r.job.terms.gamma != 0, n, n_classes, tile)
+    for i in range(n):
+        if isinf(tile.m[i]) and has_nan(rows[i], of.size, of.element, n_classes):
+            tile.m[i] = NAN               # else the tile would count for nothing
+    for i in range(0 if of.keep else n):
+        code = r.codes[row + i] - first
+        if 0 <= code < n_classes:
+            KERNELS.memory.read(rows[i] + code * of.size, of.size, of.element, 1, &r.x_target[row + i])
+
+
+cdef void read_codes(const layer *of, int task, int thread) noexcept nogil:
+    cdef const room *r = room_of(of, thread)
+    cdef rows_of_target t
+    cdef int first = task * of.rows_at_a_time, n = rows_of_task(of, r, task)
+    load_target(&r.job, r.first + first, n, True, &t, gathered_by(&of.all, thread))
+    memcpy(r.codes + first, t.code, n * sizeof(int64_t))
 
 
 cdef void find_losses(const layer *of, int task, int thread) noexcept nogil:
@@ -263,6 +314,8 @@ cdef void run_block(const layer *of, Py_ssize_t first, int n, int n_threads) noe
     start_block(of, r, first, n)
     if r.hidden.data == r.packed:
         run_step(pack_hidden, of, 0, groups, n_threads)
+    if not of.keep:
+        run_step(read_codes, of, 0, groups, n_threads)
     run_step(find_logits, of, 0, tiles, n_threads)
     run_step(find_losses, of, 0, groups, n_threads)
     if of.derivatives:
@@ -293,14 +346,14 @@ cdef void run_chunk(const layer *of, int chunk, int thread) noexcept nogil:
         first += of.block_rows
 
 
-cdef run_layer(layer *of, bint by_classes, int n_threads):
+cdef run_layer(layer *of, int n_threads):
     # In pieces between which Ctrl-C is looked for.
     cdef Py_ssize_t first = 0
     cdef int chunk = 0, some
     # About a tenth of a second for each thread.
     cdef Py_ssize_t chunks_at_a_time = n_threads * max(
         <Py_ssize_t>1, <Py_ssize_t>2e9 // max(1, of.chunk_rows * of.n_classes * of.n_features))
-    if by_classes:
+    if of.by_classes:
         while first < of.n_rows:
             with nogil:
                 run_block(of, first, <int>min(of.block_rows, of.n_rows - first), n_threads)
@@ -355,67 +408,93 @@ cdef class Layer:
             of.d_bias = self.call.data(d_bias, True)
 
     def cross_entropy(self, double z_loss, double focal_gamma, *, Py_ssize_t block_rows, Py_ssize_t chunk_rows, int tile,
-                      int n_parts, bint by_classes, int n_chunks):
+                      int n_parts, bint by_classes, int n_chunks, bint keep):
         """As Call.cross_entropy. block_rows: of which there are logits at a time.
 
         by_classes: threads share tiles of classes, and n_parts of them for the gradient of the hidden rows; there is one
-        chunk. Else they share n_chunks of chunk_rows, whole blocks; there are one tile and one part.
+        chunk. Else they share n_chunks of chunk_rows, whole blocks; there are one tile and one part. keep: the logits of a
+        block are kept, as they are for derivatives, for targets that are no plain codes, and where not by_classes.
         """
         cdef layer *of = &self.layer
         cdef job *j = &self.call.job
         cdef gathered total
         cdef int n_threads = 1 if xentc_forked() else self.call.n_threads
         of.block_rows, of.chunk_rows, of.n_chunks, of.tile, of.n_parts = block_rows, chunk_rows, n_chunks, tile, n_parts
-        of.rows_at_a_time = <int>max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // (of.n_classes * of.size)))
+        of.by_classes, of.keep, of.rows_at_a_time = by_classes, keep, BLOCK
+        while keep and of.rows_at_a_time > 1 and of.rows_at_a_time * of.n_classes * of.size > BLOCK_BYTES:
+            of.rows_at_a_time //= 2       # so that they are of one `pairs`
         j.terms.z, j.terms.gamma = z_loss, focal_gamma
         j.pool = NULL
         try:
-            self.hire(n_threads, by_classes)
-            run_layer(of, by_classes, n_threads)
+            self.hire(n_threads)
+            run_layer(of, n_threads)
             gather_all(&of.all, &total)
         finally:
             PyMem_RawFree(of.all.memory)
             of.all.memory = NULL
         return self.call.results(&total)
 
-    cdef int hire(self, int n_threads, bint by_classes) except -1:
+    cdef int hire(self, int n_threads) except -1:
         # Memory for all threads. What is not used is not touched, and costs nothing.
         import numpy
 
         cdef layer *of = &self.layer
         cdef segment_pool alone = [run_tasks, 1, NULL, 0]
-        cdef Py_ssize_t row_bytes = of.n_features * of.size, block_bytes = whole_lines(of.block_rows * row_bytes)
-        cdef Py_ssize_t tile_bytes = whole_lines(of.tile * row_bytes), ones_bytes = whole_lines(of.block_rows * of.size), i
-        cdef char *memory
+        cdef size_t scratch = scratch_bytes(of.n_classes, of.size)
+        cdef Py_ssize_t i
         cdef int t
         of.logits_stride = of.n_classes * of.size
         if of.logits_stride >= 1024:
             of.logits_stride = whole_lines(of.logits_stride)
             if of.logits_stride % 4096 == 0:
                 of.logits_stride += LINE   # rows at one place of a cache's sets would push each other out
-        of.n_rooms = 1 if by_classes else n_threads
-        hire(&of.all, n_threads, &self.call.job, &alone)
-        # NumPy asks for large pages.
-        self.memory = numpy.empty(
-            LINE + whole_lines(of.n_rooms * sizeof(room)) + ones_bytes + n_threads * tile_bytes
-            + of.n_rooms * (whole_lines(of.block_rows * of.logits_stride) + (1 + of.n_parts) * block_bytes), numpy.uint8)
-        memory = self.call.data(self.memory, True)
-        memory = <char *>whole_lines(<size_t>memory)
-        of.rooms = <room *>take(&memory, of.n_rooms * sizeof(room))
-        of.ones = <char *>take(&memory, ones_bytes)
-        of.weight_tiles = <char *>take(&memory, n_threads * tile_bytes)
+        of.n_rooms = 1 if of.by_classes else n_threads
+        for i in (of.tile, of.n_classes % of.tile):
+            scratch = max(scratch, scratch_bytes(i, of.size))
+        hire(&of.all, n_threads, &self.call.job, &alone, scratch)
+        self.memory = numpy.empty(LINE + self.deal_out(<char *>LINE, n_threads, True), numpy.uint8)  # on large pages
+        self.deal_out(<char *>whole_lines(<size_t>self.call.data(self.memory, True)), n_threads, False)
         for i in range(of.block_rows):
             write_element(of.ones + i * of.size, of.element, 1)
         for t in range(of.n_rooms):
-            self.furnish(&of.rooms[t], &memory, block_bytes)
+            self.set_job(&of.rooms[t])
         return 0
 
-    cdef void furnish(self, room *r, char **memory, Py_ssize_t block_bytes):
+    cdef size_t deal_out(self, char *memory, int n_threads, bint only_count):
+        # The bytes that are taken.
         cdef layer *of = &self.layer
-        r.chunk = 0
-        r.logits = [<char *>take(memory, of.block_rows * of.logits_stride), <int>(of.logits_stride // of.size)]
-        r.packed, r.parts = <char *>take(memory, block_bytes), <char *>take(memory, of.n_parts * block_bytes)
+        cdef char *end = memory
+        cdef room counted
+        cdef room *r = &counted
+        cdef int t
+        of.rooms = <room *>take(&end, of.n_rooms * sizeof(room))
+        of.ones = <char *>take(&end, bytes_of(of, of.block_rows, 1))
+        of.weight_tiles = <char *>take(&end, n_threads * bytes_of(of, of.tile, of.n_features))
+        of.tiles = <char *>take(&end, 0 if of.keep else n_threads * bytes_of(of, of.block_rows, of.tile))
+        for t in range(of.n_rooms):
+            if not only_count:
+                r = &of.rooms[t]
+            memset(r, 0, sizeof(room))
+            r.packed = <char *>take(&end, bytes_of(of, of.block_rows, of.n_features))
+            if of.keep:
+                r.logits.data = <char *>take(&end, of.block_rows * of.logits_stride)
+            else:
+                r.codes = <int64_t *>take(&end, of.block_rows * sizeof(int64_t))
+                r.x_target = <double *>take(&end, of.block_rows * sizeof(double))
+            if of.derivatives:
+                r.parts = <char *>take(&end, of.n_parts * bytes_of(of, of.block_rows, of.n_features))
+            if of.by_classes:
+                r.pairs = <pairs *>take(&end, steps_in(of.n_classes, of.tile) * groups_of(of) * sizeof(pairs))
+        return end - memory
+
+    cdef void set_job(self, room *r):
+        cdef layer *of = &self.layer
         r.job = self.call.job
+        r.job.pairs, r.job.n_parts, r.job.pairs_in_part = r.pairs, steps_in(of.n_classes, of.tile), groups_of(of)
+        r.job.x_target = r.x_target
+        if not of.keep:
+            return
+        r.logits.stride = <int>(of.logits_stride // of.size)
         r.job.x.class_stride = of.size
         r.job.x.rows.data, r.job.x.rows.element = r.logits.data, of.element
         r.job.x.rows.ndim, r.job.x.rows.stride[0] = 1, of.logits_stride

@@ -33,14 +33,14 @@ cdef inline gathered *gathered_by(const workers *all, int t) noexcept nogil:
     return <gathered *>(all.first + t * all.apart)
 
 
-cdef int hire(workers *all, int n, const job *j, segment_pool *sharing) except -1:
+cdef int hire(workers *all, int n, const job *j, segment_pool *sharing, size_t scratch) except -1:
     # `sharing` gets scratch memory for its threads too.
-    cdef size_t room = scratch_bytes(j.n_classes, computed_size(j)), size = whole_lines(sizeof(gathered))
+    cdef size_t size = whole_lines(sizeof(gathered))
     cdef int t
     cdef gathered *g
-    all.n, all.apart = n, size + room
-    sharing.scratch_bytes = room
-    all.memory = <char *>PyMem_RawMalloc(LINE + n * all.apart + (sharing.n_threads * room if j.pool != NULL else 0))
+    all.n, all.apart = n, size + scratch
+    sharing.scratch_bytes = scratch
+    all.memory = <char *>PyMem_RawMalloc(LINE + n * all.apart + (sharing.n_threads * scratch if j.pool != NULL else 0))
     if all.memory == NULL:
         raise MemoryError
     all.first = <char *>whole_lines(<size_t>all.memory)
@@ -94,7 +94,7 @@ cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1
         j.pool, n_threads = &all_threads, 1
     if xentc_forked() or n_threads > n_blocks:
         n_threads = 1 if xentc_forked() else max(1, <int>n_blocks)
-    hire(&all, n_threads, j, &all_threads)
+    hire(&all, n_threads, j, &all_threads, scratch_bytes(j.n_classes, computed_size(j)))
     try:
         while start < n_blocks:
             stop = min(n_blocks, start + blocks_per_slice)

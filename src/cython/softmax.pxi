@@ -39,9 +39,10 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
 
 cdef void find_pairs(logits_block *b) noexcept nogil:
     cdef const job *j = b.j
+    cdef Py_ssize_t at = b.first - j.x_first
     cdef int i
     b.pairs.cached_exp = NULL
-    if j.out.grad.rows.data != NULL and j.terms.gamma == 0:
+    if j.pairs == NULL and j.out.grad.rows.data != NULL and j.terms.gamma == 0:
         b.pairs.cached_exp = <char *>take(&b.x.scratch, exponentials_bytes(j.n_classes, computed_size(j)))
     if j.single:                      # of 0 and the logit
         KERNELS.memory.gather(b.x, FIRST_CLASS, b.n, b.x_target)
@@ -50,8 +51,13 @@ cdef void find_pairs(logits_block *b) noexcept nogil:
             if b.t.code[i] == 0:
                 b.x_target[i] = 0
         return
-    KERNELS.pair.rows(b.x, j.terms.gamma != 0, b.n, j.n_classes, &b.pairs)
-    if b.one_hot:
+    if j.pairs != NULL:
+        KERNELS.pair.join(j.pairs + at // BLOCK, j.n_parts, j.pairs_in_part, <int>(at % BLOCK), b.n, j.x.rows.element, &b.pairs)
+    else:
+        KERNELS.pair.rows(b.x, j.terms.gamma != 0, b.n, j.n_classes, &b.pairs)
+    if j.x_target != NULL:
+        memcpy(b.x_target, j.x_target + at, b.n * sizeof(double))
+    elif b.one_hot:
         KERNELS.memory.gather(b.x, b.t.code, b.n, b.x_target)
 
 
@@ -131,14 +137,11 @@ cdef void write_derivatives(logits_block *b, bint undefined) noexcept nogil:
     finish_derivative(j, b.n, &out, b.sums.loss, undefined, &b.t)
 
 
-cdef bint has_nan(const job *j, const char *row) noexcept nogil:
-    cdef int64_t zero = 0
+cdef bint has_nan(const char *row, Py_ssize_t class_stride, element element, Py_ssize_t n_classes) noexcept nogil:
     cdef double value
     cdef Py_ssize_t c
-    cdef row_pointer p
-    for c in range(j.n_classes):
-        p = row + c * j.x.class_stride
-        KERNELS.memory.gather([&p, 0, j.x.rows.element, 0, NULL, NULL], &zero, 1, &value)
+    for c in range(n_classes):
+        KERNELS.memory.read(row + c * class_stride, class_stride, element, 1, &value)
         if isnan(value):
             return True
     return False
@@ -154,7 +157,7 @@ cdef void logsumexp_block(const job *j, Py_ssize_t first, int n, gathered *g) no
     KERNELS.pair.rows(x, False, n, j.n_classes, &row_pairs)
     KERNELS.pair.logsumexp(&row_pairs, n, lse)
     for i in range(n):
-        if isinf(row_pairs.m[i]) and not has_nan(j, rows[i]):
+        if isinf(row_pairs.m[i]) and not has_nan(rows[i], j.x.class_stride, j.x.rows.element, j.n_classes):
             lse[i] = row_pairs.m[i]
         write_element(j.out.losses + (first + i) * (8 if j.out.loss_element == F64 else 4), j.out.loss_element,
                       NAN if isnan(lse[i]) else lse[i])

@@ -52,12 +52,25 @@ INLINE void wide_columns(struct source group, ptrdiff_t first, int n, f64x8 colu
     transpose_8(rows, columns);
 }
 
+/* The pairs of up to eight rows from m, and r times 2^MIDDLE. */
+INLINE void store_ratio(f64x8 m, f64x8 r, int n, enum element element, struct pairs *pairs, int first)
+{
+    const f64x8 down = set_f64(0x1p-516);                           /* 2^-MIDDLE */
+    f64x8 e_low, e = mul_f64(BY_ELEMENT(element, largest)(m, 0, &e_low), down), total = mul_f64(r, e);
+    f64x8 total_low = fma_f64(r, e, sub_f64(set_f64(0), total));
+    store_part_f64(pairs->m + first, n, m);
+    store_part_f64(pairs->e + first, n, mul_f64(e, set_f64(0x1p516)));
+    store_part_f64(pairs->e_low + first, n, e_low);
+    store_part_f64(pairs->sum + first, n, total);
+    store_part_f64(pairs->sum_low + first, n, fma_f64(r, mul_f64(e_low, down), total_low));
+}
+
 /* The row pairs with every exponential and the sum in twice the precision: a focal factor (1 - p)^gamma makes gamma + 1
  * times the error of r, and float32's exponentials would not do. */
 static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
     pairs->unit = 0;
-    const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0), down = set_f64(0x1p-516);   /* 2^-MIDDLE */
+    const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0);
     for (int i = 0; i < n_rows; i += 8) {
         const char *rows[8];
         int n = at_most_8(n_rows - i);
@@ -80,14 +93,7 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
             low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
             add_term(&sum, e, fma_f64(e, low, e_low));
         }
-        f64x8 e_low, e = BY_ELEMENT(x.element, largest)(m, 0, &e_low), r = rounded(sum);
-        e = mul_f64(e, down);
-        f64x8 total = mul_f64(r, e), total_low = fma_f64(r, e, sub_f64(zero, total));
-        store_part_f64(pairs->m + i, n, m);
-        store_part_f64(pairs->e + i, n, mul_f64(e, set_f64(0x1p516)));
-        store_part_f64(pairs->e_low + i, n, e_low);
-        store_part_f64(pairs->sum + i, n, total);
-        store_part_f64(pairs->sum_low + i, n, fma_f64(r, mul_f64(e_low, down), total_low));
+        store_ratio(m, rounded(sum), n, x.element, pairs, i);
     }
 }
 
@@ -103,6 +109,54 @@ static void pair_of_logit(const double *x, int n_rows, struct pairs *pairs)
         store_part_f64(pairs->e_low + i, n, zero);
         store_part_f64(pairs->sum + i, n, sum);
         store_part_f64(pairs->sum_low + i, n, low);
+    }
+}
+
+/* m, and r times 2^MIDDLE, of up to eight rows from `first` of a part. */
+INLINE f64x8 ratio_of(const struct pairs *part, int first, int n, struct double_double *r)
+{
+    const f64x8 down = set_f64(0x1p-516);                           /* 2^-MIDDLE */
+    f64x8 e = mul_f64(load_part_f64(part->e + first, n, 1), down), sum = load_part_f64(part->sum + first, n, 0);
+    f64x8 e_low = mul_f64(load_part_f64(part->e_low + first, n, 0), down), m = load_part_f64(part->m + first, n, 0);
+    i64x8 nothing = equal_f64(m, set_f64(-INFINITY));
+    r->high = div_f64(sum, e);
+    f64x8 rest = add_f64(fnma_f64(r->high, e, sum), load_part_f64(part->sum_low + first, n, 0));
+    r->low = choose_f64(nothing, set_f64(0), div_f64(fnma_f64(r->high, e_low, rest), e));
+    r->high = choose_f64(nothing, set_f64(0), r->high);
+    return m;
+}
+
+/* Of the same rows over two parts: exp(-|m - next_m|) (1 + r), with the r of the smaller m, joins the other r. */
+INLINE f64x8 join_two(f64x8 m, f64x8 next_m, struct double_double *r, struct double_double next)
+{
+    const f64x8 zero = set_f64(0), index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), down = set_f64(0x1p-516);
+    i64x8 larger = less_f64(m, next_m);
+    struct double_double big = {choose_f64(larger, next.high, r->high), choose_f64(larger, next.low, r->low)};
+    struct double_double small = {choose_f64(larger, r->high, next.high), choose_f64(larger, r->low, next.low)};
+    f64x8 low, margin = two_sum(choose_f64(larger, m, next_m), sub_f64(zero, choose_f64(larger, next_m, m)), &low);
+    low = choose_f64(less_f64(set_f64(-INFINITY), margin), low, zero);
+    f64x8 rest, one_more = two_sum(set_f64(1), mul_f64(small.high, down), &rest), e_low, e = exp_wide(margin, index, &e_low);
+    f64x8 term = mul_f64(e, one_more), term_low = fma_f64(e, one_more, sub_f64(zero, term));
+    rest = fma_f64(small.low, down, rest);
+    e_low = fma_f64(e, low, e_low);
+    add_term(&big, term, add_f64(term_low, fma_f64(e, rest, mul_f64(e_low, one_more))));
+    r->high = fast_two_sum(big.high, big.low, &r->low);
+    return choose_f64(larger, next_m, m);
+}
+
+static void join(const struct pairs *parts, int n_parts, ptrdiff_t stride, int first, int n_rows, enum element element,
+                 struct pairs *pairs)
+{
+    pairs->unit = 0;
+    for (int i = 0; i < n_rows; i += 8) {
+        int n = at_most_8(n_rows - i);
+        struct double_double r, next;
+        f64x8 m = ratio_of(parts, first + i, n, &r);
+        for (int part = 1; part < n_parts; part++) {
+            f64x8 next_m = ratio_of(&parts[part * stride], first + i, n, &next);
+            m = join_two(m, next_m, &r, next);
+        }
+        store_ratio(m, rounded(r), n, element, pairs, i);
     }
 }
 
@@ -123,4 +177,4 @@ static void pair(struct source x, int wide, int n_rows, ptrdiff_t n_classes, str
     (wide ? pair_wide : BY_ELEMENT(x.element, pair))(x, n_rows, n_classes, pairs);
 }
 
-const struct pair_kernels PER_SET(pair) = {.rows = pair, .logit = pair_of_logit, .logsumexp = logsumexp};
+const struct pair_kernels PER_SET(pair) = {.rows = pair, .logit = pair_of_logit, .join = join, .logsumexp = logsumexp};

@@ -22,6 +22,11 @@ struct pair_kernels {
     /* x: one float64 a row, the logit of class 1 beside a logit of 0. */
     void (*logit)(const double *x, int n_rows, struct pairs *pairs /* OUT */);
 
+    /* Of n_rows rows from their pairs over parts of the classes, from place `first` of parts[0], parts[stride] and so on. A
+     * part where m = -inf counts for nothing. element: of the logits. */
+    void (*join)(const struct pairs *parts, int n_parts, ptrdiff_t stride, int first, int n_rows, enum element element,
+                 struct pairs *pairs /* OUT */);
+
     void (*logsumexp)(const struct pairs *pairs, int n_rows, double *out /* OUT */);
 };
 
