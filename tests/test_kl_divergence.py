@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.special
-from oracles import Wide
+from oracles import Wide, bulk_softmax_loss
 
 from xentc import cross_entropy, kl_divergence
 
@@ -12,7 +12,8 @@ def test_kl_divergence(rng):
     x, t = rng.standard_normal((30, 7)) * 4, rng.dirichlet(np.ones(7), 30)
     t[0] = np.eye(7)[3]
     log_p = scipy.special.log_softmax(x, axis=1)
-    wide_p = x - np.log(np.exp(x.astype(Wide)).sum(axis=1, keepdims=True))
+    losses = [bulk_softmax_loss(x, np.full(30, c))[0] for c in range(7)]
+    wide_p = -np.stack(losses, axis=1)
     with np.errstate(all="ignore"):
         terms = np.where(t > 0, t * (np.log(t.astype(Wide)) - wide_p), 0)
     size = np.where(t > 0, t * (np.abs(np.log(np.where(t > 0, t, 1))) + np.abs(log_p)), 0).sum(axis=1)

@@ -542,6 +542,7 @@ def test_limits_of_blas_are_as_before(rng):
 
 
 
+@pytest.mark.thread_unsafe
 def test_an_interrupt_ends_a_call_and_leaves_no_limit(rng):
     before = blas_threads()
     hidden, weight = np.ones((200_000, 64), np.float32), np.ones((6000, 64), np.float32)
@@ -562,6 +563,7 @@ def test_an_interrupt_ends_a_call_and_leaves_no_limit(rng):
     assert blas_threads() == before
 
 
+@pytest.mark.thread_unsafe
 def test_limits_of_others_change_no_bit(rng):
     # threadpoolctl lets the thread that set a limit change it, and no other one.
     hidden, weight = rng.standard_normal((300, 40), np.float32), rng.standard_normal((700, 40), np.float32)
@@ -610,6 +612,7 @@ def test_calls_of_several_threads(rng):
     assert blas_threads() == before
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize(("n", "d", "k"), [(2000, 16, 30_000), (400_000, 16, 20)])
 def test_logits_are_never_stored(n, d, k):
     # All would take 240 and 32 MB.

@@ -1,6 +1,9 @@
 """If you run one file, run this: the main calls, on numbers that anyone can check."""
 
 import math
+import subprocess
+import sys
+import sysconfig
 
 import numpy as np
 import pytest
@@ -55,3 +58,8 @@ def test_build():
     config = xentc.show_config(mode="dicts")
     assert config["versions"]["xentc"] == xentc.__version__
     assert config["threads"]["number"] >= 1
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="for free-threaded Python")
+def test_the_lock_stays_off():
+    subprocess.run([sys.executable, "-P", "-c", "import sys, xentc; assert not sys._is_gil_enabled()"], check=True)

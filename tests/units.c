@@ -225,7 +225,7 @@ double merged(struct exact_sum *sum, struct exact_sum *other)
 void finish_blocks(double *loss, const double *weight, const double *share, ptrdiff_t n, int element,
                    struct exact_sum *total, struct exact_sum *total_share)
 {
-    static struct running_sum sums[2];
+    struct running_sum sums[2];
     memset(sums, 0, sizeof sums);
     for (ptrdiff_t i = 0; i < n; i += BLOCK)
         PER_SET(sums).finish(loss + i, weight ? weight + i : NULL, weight ? share + i : NULL,

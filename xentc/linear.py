@@ -52,8 +52,8 @@ def linear_cross_entropy(
     """Softmax cross-entropy of ``hidden @ weight.T + bias``, without storing these logits, and its gradients.
 
     The last layer of a language model, say: with 128,256 classes the logits of 8,192 tokens take 4 GB, and their gradient as
-    much again. Here there are logits of some rows at a time: of 48 MiB at the most, or of one row. The loss alone, of targets
-    that are plain codes, takes no more than those of 1,024 rows and 1,024 classes for each thread.
+    much again. Here there are logits of some rows at a time: of 48 MiB at the most, or of one row. The loss alone, of plain
+    codes, takes no more than those of 1,024 rows and 1,024 classes for each thread.
 
     Parameters
     ----------
