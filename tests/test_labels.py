@@ -83,6 +83,21 @@ def test_strings(data, part):
     check(np.array([str(memoryview(v.encode()), "utf-8") for v in values], object))  # equal, but not identical
 
 
+@pytest.mark.parametrize("width", range(1, 12))
+def test_every_character_of_a_string_counts(rng, width):
+    # Widths around those that the compiler knows. Strings differ in one character; "ab" has the bytes of U+6261.
+    plain = "x" * width
+    several = [plain[:i] + c + plain[i + 1 :] for i in range(width) for c in "ab\u6261\U00016261"]
+    several += [plain, "", "ab", "\u6261", "x" * (width // 2)]
+    strings = np.array(several, f"U{width}" if width > 1 else "U2")[rng.integers(0, len(several), 700)]
+    check(strings)
+    check(strings.astype(object))
+    fields = np.zeros(700, [("number", "i1"), ("label", strings.dtype)])
+    fields["label"] = strings
+    check(fields["label"])
+    check(fields["label"][::-1])
+
+
 @pytest.mark.parametrize("n_classes", slow_but([2, 256], [2, 254, 255, 256, 1000, 65_534, 65_536, 70_000]))
 @pytest.mark.parametrize("kind", ["strings", "objects", "integers far apart"])
 @pytest.mark.parametrize("order", ["shuffled", "sorted"])

@@ -42,10 +42,8 @@ void gather(const char *const *rows, ptrdiff_t stride, int element, const int64_
     PER_SET(memory).gather(x, code, n, out);
 }
 
-int codes(const char *p, ptrdiff_t stride, int element, int n, int64_t n_codes, int64_t *out, int64_t *single)
+int codes(const char *p, ptrdiff_t stride, int element, int n, int64_t n_codes, int64_t *out)
 {
-    for (int i = 0; i < n; i++)
-        single[i] = read_code(p + i * stride, (enum element)element);
     return PER_SET(memory).codes(p, stride, (enum element)element, n, n_codes, out);
 }
 

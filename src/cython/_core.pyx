@@ -18,17 +18,17 @@ from cython.parallel cimport prange, threadid
 from libc.limits cimport INT_MAX
 from libc.math cimport INFINITY, NAN, isinf, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcpy, memset
 
 from kernels cimport (
-    AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE,
-    LOGARITHMS, MOMENTS, PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION,
-    binary_target, class_target, clip, codes, derivative, element, exact_add, exact_carry, exact_flush, exact_merge,
-    exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, kernels, moments, most_classes, pairs,
-    probabilities, probability_kind, read_code, running_sum, scratch_bytes, segment_pool, shape, sink, soft_sums, source,
-    take, value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked, xentc_kernels, xentc_leave_kernels,
-    xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
+    AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, LOGARITHMS, MOMENTS,
+    PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target,
+    class_target, clip, codes, codes_of_elements, codes_of_items, derivative, element, exact_add, exact_carry,
+    exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, item, kernels,
+    moments, most_classes, pairs, probabilities, probability_kind, running_sum, scratch_bytes, seen_items, segment_pool,
+    shape, sink, soft_sums, source, take, value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked,
+    xentc_kernels, xentc_leave_kernels, xentc_openmp_limit, xentc_openmp_version, xentc_runtime_start, xentc_usable,
 )
 
 ctypedef const char *row_pointer

@@ -1,6 +1,6 @@
 # Cython layer: the C declarations that the typed loops use of src/. The headers are the contract: what Cython makes of this
 # includes them, and does not compile where a name, a type or a number of arguments is another one there.
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "sums/exact_sum.h" nogil:
     enum:
@@ -45,7 +45,6 @@ cdef extern from "simd/elements.h" nogil:
         U32
         U64
         ELEMENTS
-    int64_t read_code(const char *, element)
     void write_element(char *, element, double)
 
 cdef extern from "memory/shapes.h" nogil:
@@ -65,6 +64,20 @@ cdef extern from "memory/scratch.h" nogil:
     size_t whole_lines(size_t)
     size_t exponentials_bytes(ptrdiff_t, size_t)
     size_t scratch_bytes(ptrdiff_t, size_t)
+
+cdef extern from "targets/items.h" nogil:
+    struct item:
+        const char *p
+        ptrdiff_t length
+    struct seen_items:
+        uint32_t *slot
+        int slot_bits
+        item *item
+        int64_t *row
+        ptrdiff_t limit
+        ptrdiff_t n
+    int codes_of_items(seen_items *, const item *, int, int64_t, uint32_t *)
+    int codes_of_elements(seen_items *, const char *, ptrdiff_t, ptrdiff_t, int, int64_t, uint32_t *)
 
 cdef extern from "dispatch/kernels.h" nogil:
     struct segment_pool:

@@ -157,14 +157,7 @@ cdef extern from * nogil:
 cdef enum:
     TOO_MANY = -1
     NOT_STRINGS = -2
-    AHEAD_BYTES = 1024                # fetched so far ahead of the hash, which else waits for memory half of the time
-    AHEAD_OBJECTS = 16
-
-
-cdef struct item:
-    const char *p
-    Py_ssize_t size
-    int kind                          # of a str: bytes a character. Equal strings have the same.
+    AHEAD = 16                        # objects fetched so far ahead
 
 
 cdef struct coder:
@@ -174,104 +167,67 @@ cdef struct coder:
     bint strings                      # they are pointers to str objects, and the caller holds the GIL
     char *codes                       # OUT  one a row, contiguous
     element code_element              # U8, U16 or U32
-    Py_ssize_t limit                  # of distinct items
-    int slot_bits                     # the hash has 2^slot_bits slots, more than the limit
 
 
-cdef inline bint read_item(const coder *c, Py_ssize_t row, item *found) noexcept nogil:
-    cdef const char *p = c.items + row * c.stride
+cdef bint read_strings(const coder *c, Py_ssize_t start, int n, Py_ssize_t stop, item *out) noexcept nogil:
+    # Equal strings have the same number of bytes a character.
     cdef PyObject *string
-    if not c.strings:
-        found.p, found.size, found.kind = p, c.size, 0
-        return True
-    string = (<PyObject **>p)[0]
-    if string == NULL or not PyUnicode_CheckExact(string):
-        return False
-    found.kind = PyUnicode_KIND(string)
-    found.p, found.size = PyUnicode_DATA(string), PyUnicode_GET_LENGTH(string) * found.kind
-    return found.kind != 0            # it is 0 for strings that are not "ready", before Python 3.12
-
-
-cdef inline void prefetch_item(const coder *c, Py_ssize_t row, Py_ssize_t stop) noexcept nogil:
-    if not c.strings:
-        __builtin_prefetch(c.items + row * c.stride + (AHEAD_BYTES if c.stride > 0 else -AHEAD_BYTES))
-    elif row + AHEAD_OBJECTS < stop:
-        __builtin_prefetch((<PyObject **>(c.items + (row + AHEAD_OBJECTS) * c.stride))[0])
-
-
-cdef inline uint64_t load_8(const char *p) noexcept nogil:
-    cdef uint64_t word
-    memcpy(&word, p, 8)
-    return word
-
-
-cdef inline uint64_t load_4(const char *p) noexcept nogil:
-    cdef uint32_t word
-    memcpy(&word, p, 4)
-    return word
-
-
-cdef inline uint64_t last_word(item x) noexcept nogil:
-    # The last 8 bytes; where there are fewer, a word that tells them all.
-    if x.size >= 8:
-        return load_8(x.p + x.size - 8)
-    if x.size >= 4:
-        return load_4(x.p) | load_4(x.p + x.size - 4) << 32
-    if x.size > 0:
-        return <uint8_t>x.p[0] | <uint8_t>x.p[x.size // 2] << 8 | <uint8_t>x.p[x.size - 1] << 16
-    return 0
-
-
-cdef inline uint64_t hash_item(item x) noexcept nogil:
-    # Products with an odd number, 2^64 over the golden ratio, which carry every bit upwards. None waits for another; the sum
-    # is rotated so that the order of the words counts. The upper bits are the good ones.
-    cdef uint64_t golden = 0x9e3779b97f4a7c15u, h = x.size
-    cdef Py_ssize_t i
-    for i in range(0, x.size - 8, 8):
-        h = (h << 23 | h >> 41) + load_8(x.p + i) * golden
-    h = (h << 23 | h >> 41) + last_word(x) * golden
-    return (h ^ h >> 32) * golden
-
-
-cdef inline bint same_item(item x, item y) noexcept nogil:
-    cdef Py_ssize_t i
-    if x.size != y.size or x.kind != y.kind:
-        return False
-    for i in range(0, x.size - 8, 8):
-        if load_8(x.p + i) != load_8(y.p + i):
+    cdef int i, kind
+    for i in range(n):
+        if start + i + AHEAD < stop:
+            __builtin_prefetch((<PyObject **>(c.items + (start + i + AHEAD) * c.stride))[0])
+        string = (<PyObject **>(c.items + (start + i) * c.stride))[0]
+        if string == NULL or not PyUnicode_CheckExact(string):
             return False
-    return last_word(x) == last_word(y)
+        kind = PyUnicode_KIND(string)
+        if kind == 0:                 # of strings that are not "ready", before Python 3.12
+            return False
+        out[i] = [PyUnicode_DATA(string), 4 * kind * PyUnicode_GET_LENGTH(string) + kind // 2]
+    return True
 
 
-cdef inline void write_code(char *codes, Py_ssize_t i, element kind, uint32_t code) noexcept nogil:
+cdef void read_codes(const char *codes, element kind, Py_ssize_t first, int n, uint32_t *out) noexcept nogil:
+    cdef int i
     if kind == U8:
-        (<uint8_t *>codes)[i] = <uint8_t>code
+        for i in range(n):
+            out[i] = (<const uint8_t *>codes)[first + i]
     elif kind == U16:
-        (<uint16_t *>codes)[i] = <uint16_t>code
+        for i in range(n):
+            out[i] = (<const uint16_t *>codes)[first + i]
     else:
-        (<uint32_t *>codes)[i] = code
+        memcpy(out, <const uint32_t *>codes + first, n * sizeof(uint32_t))
 
 
-cdef Py_ssize_t code_rows(coder c, Py_ssize_t start, Py_ssize_t stop, uint32_t *slot, int64_t *first) noexcept nogil:
-    # Codes in the order of appearance. first[code] is its first row; a slot holds a code + 1, or 0.
-    cdef Py_ssize_t i, n_codes = 0
-    cdef uint64_t s, mask = (<uint64_t>1 << c.slot_bits) - 1
-    cdef item x, y
-    for i in range(start, stop):
-        prefetch_item(&c, i, stop)
-        if not read_item(&c, i, &x):
+cdef void write_codes(char *codes, element kind, Py_ssize_t first, int n, const uint32_t *code) noexcept nogil:
+    cdef int i
+    if kind == U8:
+        for i in range(n):
+            (<uint8_t *>codes)[first + i] = <uint8_t>code[i]
+    elif kind == U16:
+        for i in range(n):
+            (<uint16_t *>codes)[first + i] = <uint16_t>code[i]
+    else:
+        memcpy(<uint32_t *>codes + first, code, n * sizeof(uint32_t))
+
+
+cdef Py_ssize_t code_rows(const coder *c, Py_ssize_t start, Py_ssize_t stop, seen_items *seen) noexcept nogil:
+    cdef item[BLOCK] strings
+    cdef uint32_t[BLOCK] code
+    cdef int n
+    cdef bint found
+    while start < stop:
+        n = <int>min(<Py_ssize_t>BLOCK, stop - start)
+        if not c.strings:
+            found = codes_of_elements(seen, c.items + start * c.stride, c.stride, c.size, n, start, code)
+        elif read_strings(c, start, n, stop, strings):
+            found = codes_of_items(seen, strings, n, start, code)
+        else:
             return NOT_STRINGS
-        s = hash_item(x) >> (64 - c.slot_bits)
-        while slot[s] and not (read_item(&c, first[slot[s] - 1], &y) and same_item(x, y)):
-            s = (s + 1) & mask
-        if not slot[s]:
-            if n_codes == c.limit:
-                return TOO_MANY
-            first[n_codes] = i
-            n_codes += 1
-            slot[s] = <uint32_t>n_codes
-        write_code(c.codes, i, c.code_element, slot[s] - 1)
-    return n_codes
+        if not found:
+            return TOO_MANY
+        write_codes(c.codes, c.code_element, start, n, code)
+        start += n
+    return seen.n
 
 
 def code_items(items, codes, uint32_t[:, ::1] slots, int64_t[:, ::1] first, *, bint strings=False):
@@ -284,38 +240,50 @@ def code_items(items, codes, uint32_t[:, ::1] slots, int64_t[:, ::1] first, *, b
     """
     cdef Rows out = Rows(codes, False, True)
     cdef int n_threads = <int>slots.shape[0], t
+    cdef Py_ssize_t limit = first.shape[1]
     cdef coder c
     cdef Py_buffer buffer
     cdef Py_ssize_t *counts = <Py_ssize_t *>calloc(n_threads, sizeof(Py_ssize_t))
-    if counts == NULL:
-        raise MemoryError
+    cdef seen_items *seen = <seen_items *>calloc(n_threads, sizeof(seen_items))
+    cdef item *seen_item = <item *>malloc(n_threads * limit * sizeof(item))
     try:
+        if counts == NULL or seen == NULL or seen_item == NULL:
+            raise MemoryError
         PyObject_GetBuffer(items, &buffer, PyBUF_STRIDES)
-        c = [<const char *>buffer.buf, buffer.strides[0], buffer.itemsize, strings, out.view.data, out.view.element,
-             first.shape[1], 0]
-        while slots.shape[1] >> c.slot_bits > 1:
-            c.slot_bits += 1
+        c = [<const char *>buffer.buf, buffer.strides[0], buffer.itemsize, strings, out.view.data, out.view.element]
+        for t in range(n_threads):
+            seen[t] = [&slots[t, 0], 0, seen_item + t * limit, &first[t, 0], limit, 0]
+            while slots.shape[1] >> seen[t].slot_bits > 1:
+                seen[t].slot_bits += 1
         if strings:
-            counts[0] = code_rows(c, 0, out.size, &slots[0, 0], &first[0, 0])
+            counts[0] = code_rows(&c, 0, out.size, seen)
         else:
             for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
-                counts[t] = code_rows(c, first_row(out.size, t, n_threads), first_row(out.size, t + 1, n_threads),
-                                      &slots[t, 0], &first[t, 0])
+                counts[t] = code_rows(&c, first_row(out.size, t, n_threads), first_row(out.size, t + 1, n_threads), &seen[t])
         PyBuffer_Release(&buffer)
         return [counts[t] for t in range(n_threads)]
     finally:
+        free(seen_item)
+        free(seen)
         free(counts)
 
 
 cdef void recode_rows(const view *codes, const view *out, Py_ssize_t start, Py_ssize_t stop,
                       const int32_t *rank) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(start, stop):
-        write_code(out.data, i, out.element, <uint32_t>rank[read_code(codes.data + i * codes.stride[0], codes.element)])
+    cdef uint32_t[BLOCK] code
+    cdef int i, n
+    while start < stop:
+        n = <int>min(<Py_ssize_t>BLOCK, stop - start)
+        read_codes(codes.data, codes.element, start, n, code)
+        for i in range(n):
+            code[i] = <uint32_t>rank[code[i]]
+        write_codes(out.data, out.element, start, n, code)
+        start += n
 
 
 def recode(codes, const int32_t[::1] ranks, const int64_t[::1] starts, out):
-    """Each thread t's codes from code_items as codes of all: out[i] = ranks[starts[t] + codes[i]]; out may be codes."""
+    """Each thread t's codes from code_items as codes of all: out[i] = ranks[starts[t] + codes[i]]; both are contiguous, and
+    out may be codes."""
     cdef Rows given = Rows(codes), coded = Rows(out, False, True)
     cdef int n_threads = <int>starts.shape[0], t
     for t in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):

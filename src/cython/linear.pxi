@@ -204,7 +204,7 @@ cdef void find_tile_pairs(const layer *of, const room *r, int group, Py_ssize_t 
             KERNELS.memory.read(rows[i] + code * of.size, of.size, of.element, 1, &r.x_target[row + i])
 
 
-cdef void read_codes(const layer *of, int task, int thread) noexcept nogil:
+cdef void codes_of_rows(const layer *of, int task, int thread) noexcept nogil:
     cdef const room *r = room_of(of, thread)
     cdef rows_of_target t
     cdef int first = task * of.rows_at_a_time, n = rows_of_task(of, r, task)
@@ -315,7 +315,7 @@ cdef void run_block(const layer *of, Py_ssize_t first, int n, int n_threads) noe
     if r.hidden.data == r.packed:
         run_step(pack_hidden, of, 0, groups, n_threads)
     if not of.keep:
-        run_step(read_codes, of, 0, groups, n_threads)
+        run_step(codes_of_rows, of, 0, groups, n_threads)
     run_step(find_logits, of, 0, tiles, n_threads)
     run_step(find_losses, of, 0, groups, n_threads)
     if of.derivatives:

@@ -93,23 +93,6 @@ static inline int64_t code_of_u64(uint64_t value)
     return value > INT64_MAX ? INT64_MAX : (int64_t)value;
 }
 
-/* An integer as an int64. */
-static inline int64_t read_code(const char *p, enum element element)
-{
-#define CASE(NAME, TYPE, CODE)                                                                                     \
-    case NAME: {                                                                                                   \
-        TYPE value;                                                                                                \
-        memcpy(&value, p, sizeof value);                                                                           \
-        return (int64_t)CODE(value);                                                                               \
-    }
-    switch (element) {
-        EACH_INTEGER(CASE)
-    default:
-        return INT64_MAX;
-    }
-#undef CASE
-}
-
 /* Rounded once, to nearest. */
 static inline void write_element(char *p, enum element element, double value)
 {
