@@ -98,6 +98,19 @@ def test_every_character_of_a_string_counts(rng, width):
     check(fields["label"][::-1])
 
 
+def test_a_hash_that_is_nearly_full_keeps_to_its_slots(c, rng):
+    for _ in range(300):
+        x = rng.integers(0, 1 << 62, 7)[rng.integers(0, 7, 60)]
+        slots, rows, codes = np.zeros(16, np.uint32), np.empty(7, np.int64), np.empty(60, np.uint32)
+        count = c.code_elements(x, 8, 8, 60, slots, 3, 7, rows, codes)
+        _, first, inverse = np.unique(x, return_index=True, return_inverse=True)
+        assert rows[:count].tolist() == sorted(first.tolist())
+        np.testing.assert_array_equal(x[rows[codes]], x)
+        np.testing.assert_array_equal(codes, np.argsort(np.argsort(first))[inverse])
+        assert not slots[8:].any(), "those of the next thread"
+        assert c.code_elements(x, 8, 8, 60, np.zeros(8, np.uint32), 3, count - 1, rows, codes) == -1
+
+
 @pytest.mark.parametrize("n_classes", slow_but([2, 256], [2, 254, 255, 256, 1000, 65_534, 65_536, 70_000]))
 @pytest.mark.parametrize("kind", ["strings", "objects", "integers far apart"])
 @pytest.mark.parametrize("order", ["shuffled", "sorted"])

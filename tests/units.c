@@ -9,6 +9,7 @@
 #include "sums/lanes.h"
 #include "sums/moments.h"
 #include "sums/sums.h"
+#include "targets/items.h"
 
 extern const struct memory_kernels PER_SET(memory);
 extern const struct sums_kernels PER_SET(sums);
@@ -45,6 +46,17 @@ void gather(const char *const *rows, ptrdiff_t stride, int element, const int64_
 int codes(const char *p, ptrdiff_t stride, int element, int n, int64_t n_codes, int64_t *out)
 {
     return PER_SET(memory).codes(p, stride, (enum element)element, n, n_codes, out);
+}
+
+/* How many there are; -1 if more than the limit. */
+ptrdiff_t code_elements(const char *p, ptrdiff_t stride, ptrdiff_t size, int n, uint32_t *slot, int slot_bits, ptrdiff_t limit,
+                        int64_t *row, uint32_t *code)
+{
+    struct item *items = malloc((size_t)limit * sizeof *items);
+    struct seen_items seen = {slot, slot_bits, items, row, limit, 0};
+    int all = codes_of_elements(&seen, p, stride, size, n, 0, code);
+    free(items);
+    return all ? seen.n : -1;
 }
 
 void extremes(const int64_t *x, ptrdiff_t n, int64_t *out)

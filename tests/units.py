@@ -20,11 +20,11 @@ class Units:
 
     def __init__(self, name, folder):
         files = [SOURCES.parent / "tests" / "units.c"]
-        files += (SOURCES / name for name in ("memory/memory.c", "sums/finish.c", "sums/moments.c"))
+        files += (SOURCES / name for name in ("memory/memory.c", "targets/items.c", "sums/finish.c", "sums/moments.c"))
         self.compiled = ctypes.CDLL(str(build(folder / "units.so", name, "-O1", "-shared", "-fPIC", *files)))
         for function in ("add_all", "merged"):
             getattr(self.compiled, function).restype = ctypes.c_double
-        for function in ("most", "scratch_of", "exponentials_of"):
+        for function in ("most", "scratch_of", "exponentials_of", "code_elements"):
             getattr(self.compiled, function).restype = ctypes.c_ssize_t
 
     def __getattr__(self, name):
