@@ -101,7 +101,9 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct pairs:
         double m[1]
         double e[1]
+        double e_low[1]
         double sum[1]
+        double sum_low[1]
         char *cached_exp
     struct class_target:
         source source

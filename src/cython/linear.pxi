@@ -196,8 +196,9 @@ cdef void find_tile_pairs(const layer *of, const room *r, int group, Py_ssize_t 
     tile.cached_exp = NULL
     KERNELS.pair.rows(x, r.job.terms.gamma != 0, n, n_classes, tile)
     for i in range(n):
-        if isinf(tile.m[i]) and has_nan(rows[i], of.size, of.element, n_classes):
-            tile.m[i] = NAN               # else the tile would count for nothing
+        if tile.m[i] == -INFINITY and not has_nan(rows[i], of.size, of.element, n_classes):
+            # The other tiles say what the row's loss is.
+            tile.e[i], tile.e_low[i], tile.sum[i], tile.sum_low[i] = 1, 0, 0, 0
     for i in range(0 if of.keep else n):
         code = r.codes[row + i] - first
         if 0 <= code < n_classes:

@@ -118,11 +118,9 @@ INLINE f64x8 ratio_of(const struct pairs *part, int first, int n, struct double_
     const f64x8 down = set_f64(0x1p-516);                           /* 2^-MIDDLE */
     f64x8 e = mul_f64(load_part_f64(part->e + first, n, 1), down), sum = load_part_f64(part->sum + first, n, 0);
     f64x8 e_low = mul_f64(load_part_f64(part->e_low + first, n, 0), down), m = load_part_f64(part->m + first, n, 0);
-    i64x8 nothing = equal_f64(m, set_f64(-INFINITY));
     r->high = div_f64(sum, e);
     f64x8 rest = add_f64(fnma_f64(r->high, e, sum), load_part_f64(part->sum_low + first, n, 0));
-    r->low = choose_f64(nothing, set_f64(0), div_f64(fnma_f64(r->high, e_low, rest), e));
-    r->high = choose_f64(nothing, set_f64(0), r->high);
+    r->low = div_f64(fnma_f64(r->high, e_low, rest), e);
     return m;
 }
 

@@ -23,7 +23,7 @@ struct pair_kernels {
     void (*logit)(const double *x, int n_rows, struct pairs *pairs /* OUT */);
 
     /* Of n_rows rows from their pairs over parts of the classes, from place `first` of parts[0], parts[stride] and so on. A
-     * part where m = -inf counts for nothing. element: of the logits. */
+     * part where m = -inf and r = 0 counts for nothing. element: of the logits. */
     void (*join)(const struct pairs *parts, int n_parts, ptrdiff_t stride, int first, int n_rows, enum element element,
                  struct pairs *pairs /* OUT */);
 
