@@ -604,6 +604,7 @@ def test_limits_of_others_change_no_bit(rng):
             np.testing.assert_array_equal(grad, of)
 
 
+@pytest.mark.thread_unsafe
 def test_calls_of_several_threads(rng):
     before = blas_threads()
     hidden, weight, target, _ = data(rng, 200, 20, 800, np.float32)

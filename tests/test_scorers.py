@@ -63,7 +63,6 @@ def probabilities(fitted, x):
     return proba[:, 1] if len(fitted.classes_) == 2 else proba
 
 
-@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("y", [Y, Y - 1, Y == 2, Y == 0, NAMES, NAMES.astype(object)], ids=lambda y: f"{y.dtype} {y[0]}")
 def test_folds_of_a_single_class(y):
     model = make_pipeline(StandardScaler(), CountingNB())

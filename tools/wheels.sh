@@ -29,7 +29,7 @@ for python in "$@"; do
     case $wheel in
     *t-manylinux*)
         "$folder/venv/bin/pip" install --quiet "$wheel" $("$folder/venv/bin/python" -c "$in_threads")
-        PATH="$folder/venv/bin" pytest -q @tests/in_threads.txt ;;
+        PATH="$folder/venv/bin" LOKY_MAX_CPU_COUNT=1 pytest -q @tests/in_threads.txt ;;
     *)
         "$folder/venv/bin/pip" install --quiet "$wheel[test]"
         PATH="$folder/venv/bin" LOKY_MAX_CPU_COUNT=1 pytest -n 2 -q -m "not slow" ;;
