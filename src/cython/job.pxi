@@ -64,10 +64,10 @@ cdef struct job:
     Py_ssize_t n_groups               # where moments are wanted, else 0
     bint by_code                      # the codes are those of the groups; else all rows are of one
     groups groups                     # of each thread, one after the other
-    const pairs *pairs                # where not NULL: of parts of the classes, each of BLOCK rows and the next ones, from x_first on
+    const pairs *pairs                # where not NULL: of each part of the classes those of BLOCK rows, from x_first on, and so on
     int n_parts
     Py_ssize_t pairs_in_part
-    const double *x_target            # where not NULL: the logits of their classes too, and there are no others
+    const double *x_target            # where not NULL: logits of the targets, and there are no others
     const segment_pool *pool          # of few long rows: shares the segments of each, or NULL
 
 

@@ -52,7 +52,8 @@ cdef void find_pairs(logits_block *b) noexcept nogil:
                 b.x_target[i] = 0
         return
     if j.pairs != NULL:
-        KERNELS.pair.join(j.pairs + at // BLOCK, j.n_parts, j.pairs_in_part, <int>(at % BLOCK), b.n, j.x.rows.element, &b.pairs)
+        KERNELS.pair.join(j.pairs + at // BLOCK, j.n_parts, j.pairs_in_part, <int>(at % BLOCK), b.n, j.x.rows.element,
+                          &b.pairs)
     else:
         KERNELS.pair.rows(b.x, j.terms.gamma != 0, b.n, j.n_classes, &b.pairs)
     if j.x_target != NULL:
