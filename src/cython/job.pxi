@@ -64,7 +64,7 @@ cdef struct job:
     Py_ssize_t n_groups               # where moments are wanted, else 0
     bint by_code                      # the codes are those of the groups; else all rows are of one
     groups groups                     # of each thread, one after the other
-    const pairs *pairs                # where not NULL: of each part of the classes those of BLOCK rows, from x_first on, and so on
+    const pairs *pairs                # where not NULL: of each part of the classes, from x_first on, BLOCK rows in one
     int n_parts
     Py_ssize_t pairs_in_part
     const double *x_target            # where not NULL: logits of the targets, and there are no others
