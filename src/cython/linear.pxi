@@ -485,7 +485,7 @@ cdef class Layer:
             if of.derivatives:
                 r.parts = <char *>take(&end, of.n_parts * bytes_of(of, of.block_rows, of.n_features))
             if of.by_classes:
-                r.pairs = <pairs *>take(&end, steps_in(of.n_classes, of.tile) * groups_of(of) * sizeof(pairs))
+                r.pairs = <pairs *>take(&end, <size_t>steps_in(of.n_classes, of.tile) * groups_of(of) * sizeof(pairs))
         return end - memory
 
     cdef void set_job(self, room *r):
