@@ -142,7 +142,7 @@ def lines_of(history):
 
 def listed(history):
     """The commits at which a cell changed, as a table."""
-    lines = ["| | commit | cells, and how many times as long they take |", "|---|---|---|"]
+    lines = ["| number | commit | cells, and how many times as long they take |", "|---|---|---|"]
     for number, (index, steps) in enumerate(by_commit(history).items(), 1):
         commit = history["commits"][index]
         others = f" (or one of {commit['passed']} before it)" if commit["passed"] else ""
