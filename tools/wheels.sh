@@ -28,7 +28,8 @@ for python in "$@"; do
     wheel=$(echo "$folder"/repaired/*.whl)
     case $wheel in
     *t-manylinux*)
-        "$folder/venv/bin/pip" install --quiet "$wheel" $("$folder/venv/bin/python" -c "$in_threads")
+        # The newest NumPy may have no wheel for an older one of these.
+        "$folder/venv/bin/pip" install --quiet --only-binary :all: "$wheel" $("$folder/venv/bin/python" -c "$in_threads")
         PATH="$folder/venv/bin" LOKY_MAX_CPU_COUNT=1 pytest -q @tests/in_threads.txt ;;
     *)
         "$folder/venv/bin/pip" install --quiet "$wheel[test]"
