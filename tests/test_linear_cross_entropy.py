@@ -153,7 +153,7 @@ def test_shapes(rng, n, d, k, dtype):
         loss, grads = linear_cross_entropy(
             hidden, weight, target, bias=bias, return_grad=True, n_threads=n_threads, block_rows=block_rows)
         of_logits = cross_entropy(logits_of(hidden, weight, bias).astype(dtype), target)
-        check_loss(loss, of_logits, dtype, tiles=max(weight.nbytes >> 20, k >> 13) > 0)
+        check_loss(loss, of_logits, dtype, tiles=weight.nbytes > 1 << 20 or 128 * k * weight.itemsize > 1 << 22)
         check(np.asarray(loss), want, eps, k)
         for grad, of, terms in zip(grads, want_grads, (k, n, n), strict=True):
             check(grad, of, eps, terms)
@@ -164,8 +164,11 @@ def test_shapes(rng, n, d, k, dtype):
 
 
 @pytest.mark.parametrize("dtype", slow_but([np.float32], [np.float64, np.float32]))
-def test_every_keyword_where_kernels_change_their_shape(rng, dtype):
-    # With one feature the logits are products without a sum, and the gradient of a hidden row is one of weights.
+@pytest.mark.parametrize("small_weight", [linear._SMALL_WEIGHT, 0])
+def test_every_keyword_where_kernels_change_their_shape(rng, monkeypatch, dtype, small_weight):
+    # With one feature the logits are products without a sum, and the gradient of a hidden row is one of weights. Tiles have
+    # 64 classes and more, and the last one what is left.
+    monkeypatch.setattr(linear, "_SMALL_WEIGHT", small_weight)
     eps = np.finfo(dtype).eps
     for last in kernel_shapes(np.dtype(dtype).itemsize)["classes"]:
         for k in (last, last + 1):
@@ -176,7 +179,7 @@ def test_every_keyword_where_kernels_change_their_shape(rng, dtype):
                 hidden, weight, target, options = data(rng, n, 1, k, dtype, sorted(names), kind)
                 loss, (d_hidden, _) = linear_cross_entropy(hidden, weight, target, return_grad=True, n_threads=2, **options)
                 of_logits, grad = cross_entropy(hidden @ weight.T, target, return_grad=True, **options)
-                np.testing.assert_array_equal(loss, of_logits, f"{k} {kind} {names}")
+                check_loss(loss, of_logits, dtype, f"{k} {kind} {names}")
                 wide = grad.astype(float), weight.astype(float)
                 check(d_hidden, (wide[0] @ wide[1], np.abs(wide[0]) @ np.abs(wide[1])), eps, k, f"{k} {kind} {names}")
 
