@@ -115,12 +115,33 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
                     }
             }
         struct binary_target binary = {scale, ones, 0.9, 0.05};
-        for (int kind = 0; kind < 3; kind++) {
-            kernels->binary->sigmoid_loss(x_target, &binary, kind == 0 ? 1.5 : 0, kind == 2, n, loss, off, hess);
+        for (int focal = 0; focal < 2; focal++) {
+            kernels->binary->sigmoid_loss(x_target, &binary, focal ? 1.5 : 0, n, loss, off, hess);
             for (int i = 0; i < n; i++)
                 if (fabs(loss[i]) < 1e300) {
                     double values[3] = {loss[i], off[i], hess[i]};
                     fwrite(values, sizeof values, 1, stdout);
+                }
+        }
+        for (int kind = 0; kind < 3; kind++) {
+            const int two = kind == 1 && element != F64 && n_classes == 2;
+            float logit[BLOCK], low[BLOCK], t[BLOCK], single[BLOCK];
+            for (int i = 0; i < n; i++) {
+                low[i] = 0;
+                t[i] = (float)scale[i];
+                logit[i] = (float)x_target[i];
+            }
+            if (two)
+                kernels->logistic->of_two_classes(x, zeros, n, logit, low, t);
+            kernels->logistic->loss(logit, kind == 1 ? low : NULL, t, kind == 2 ? &binary : NULL, n, single, off, hess);
+            if (two)
+                kernels->logistic->to_two_classes(off, scale, 0, n, out_rows);
+            for (int i = 0; i < n; i++)
+                if (fabsf(single[i]) < 1e30f) {
+                    double values[3] = {single[i], off[i], hess[i]};
+                    fwrite(values, sizeof values, 1, stdout);
+                    if (two)
+                        fwrite(results[i], row_bytes, 1, stdout);
                 }
         }
         for (int narrow = 0; narrow < 2; narrow++) {

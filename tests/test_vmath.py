@@ -7,7 +7,7 @@ from oracles import Wide
 
 from xentc import _core
 
-EXP, EXPM1, LOG, LOG1P, SHORT_LOG, EXP_FLOAT32, LOG_FLOAT32 = range(7)
+EXP, EXPM1, LOG, LOG1P, SHORT_LOG, EXP_FLOAT32, LOG_FLOAT32, LOG1P_FLOAT32 = range(8)
 N = 200_000
 RNG = np.random.default_rng(7)
 
@@ -26,6 +26,7 @@ CASES = [
     ("log of float32", LOG_FLOAT32, np.float32(10.0 ** RNG.uniform(-37, 38, N)).astype(float), np.log, 2.0**-24, 1.4),
     ("log of float32 near 1", LOG_FLOAT32, RNG.uniform(0.5, 2, N).astype(np.float32).astype(float), np.log, 2.0**-24, 1.4),
     ("exp of float32", EXP_FLOAT32, RNG.uniform(-87, 88, N).astype(np.float32).astype(float), np.exp, 2.0**-24, 1.7),
+    ("log1p of float32", LOG1P_FLOAT32, np.float32(2.0 ** RNG.uniform(-126, 0, N)).astype(float), np.log1p, 2.0**-24, 1.9),
 ]
 
 

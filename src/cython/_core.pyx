@@ -386,7 +386,7 @@ cdef class Call:
 
 
 def elementary(int function, double[::1] x, double[::1] out):
-    """exp, expm1, log, log1p, short log (0 to 4) of src/simd/vmath.h, or its float32 exp and log (5, 6), by element."""
+    """exp, expm1, log, log1p, short log (0 to 4) of src/simd/vmath.h, or float32 exp, log, log1p up to 1 (5 to 7)."""
     if x.shape[0]:
         KERNELS.elementary(function, &x[0], x.shape[0], &out[0])
 

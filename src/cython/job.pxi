@@ -128,11 +128,19 @@ cdef void read_elements(const view *v, Py_ssize_t first, int n, double *out) noe
         i += run
 
 
+cdef void read_singles(const view *v, Py_ssize_t first, int n, float *out) noexcept nogil:
+    cdef int i = 0, run
+    while i < n:
+        run = run_of(v, first + i, n - i)
+        KERNELS.memory.read_single(at(v, first + i), v.stride[v.ndim - 1], v.element, run, out + i)
+        i += run
+
+
 cdef void write_derivative(const job *j, const view *v, Py_ssize_t first, int n, const double *terms, const double *scale,
                            const double *loss) noexcept nogil:
     cdef int i = 0, run
     while i < n:
         run = run_of(v, first + i, n - i)
-        KERNELS.binary.derivative(terms + i, scale + i, loss + i, run, j.x.rows.element, at(v, first + i),
-                                  v.stride[v.ndim - 1], v.element)
+        KERNELS.binary.derivative(terms + i, scale + i, loss if loss == NULL else loss + i, run, j.x.rows.element,
+                                  at(v, first + i), v.stride[v.ndim - 1], v.element)
         i += run

@@ -165,6 +165,7 @@ cdef extern from "dispatch/kernels.h" nogil:
     struct sums_kernels:
         int (*finish)(double *, const double *, const double *, int, element, char *, running_sum *,
                       running_sum *) noexcept nogil
+        int (*finish_singles)(float *, int, char *, running_sum *, running_sum *) noexcept nogil
     struct moments_kernels:
         void (*add)(const double *, const double *, const int64_t *, int, groups) noexcept nogil
         void (*flush)(groups, int64_t) noexcept nogil
@@ -192,13 +193,18 @@ cdef extern from "dispatch/kernels.h" nogil:
         void (*gradient)(source, sink, const class_target *, const int64_t *, probabilities, int, ptrdiff_t,
                          derivative) noexcept nogil
         void (*range)(source, int, ptrdiff_t, double, double *, value_range *) noexcept nogil
+        void (*extent)(const double *, ptrdiff_t, value_range *) noexcept nogil
         void (*clipped_loss)(const double *, const int64_t *, clip, ptrdiff_t, double *) noexcept nogil
     struct binary_kernels:
-        int (*sigmoid_loss)(const double *, const binary_target *, double, int, int, double *, double *,
-                            double *) noexcept nogil
+        int (*sigmoid_loss)(const double *, const binary_target *, double, int, double *, double *, double *) noexcept nogil
         int (*bernoulli_loss)(const double *, const binary_target *, clip, int, int, double *, double *) noexcept nogil
         void (*derivative)(const double *, const double *, const double *, int, element, char *, ptrdiff_t,
                            element) noexcept nogil
+    struct logistic_kernels:
+        void (*of_two_classes)(source, const int64_t *, int, float *, float *, float *) noexcept nogil
+        int (*loss)(const float *, const float *, const float *, const binary_target *, int, float *, double *,
+                    double *) noexcept nogil
+        void (*to_two_classes)(const double *, const double *, int, int, sink) noexcept nogil
     struct kernels:
         const char *name
         const memory_kernels *memory
@@ -210,6 +216,7 @@ cdef extern from "dispatch/kernels.h" nogil:
         const focal_kernels *focal
         const probability_kernels *probability
         const binary_kernels *binary
+        const logistic_kernels *logistic
         void (*elementary)(int, const double *, ptrdiff_t, double *) noexcept nogil
     const kernels **xentc_kernels
     int xentc_usable(const kernels *)

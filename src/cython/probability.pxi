@@ -72,9 +72,14 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
     cdef rows_of_target t
     cdef double[BLOCK] p, loss
     cdef row_pointer[BLOCK] rows
-    cdef source x = [rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first, n, rows), j.pool, g.scratch]
+    cdef source x
     cdef int i
-    KERNELS.probability.range(x, n, j.n_classes, j.terms.tolerance, p, &g.range)
+    if j.single:
+        read_elements(&j.x.rows, first, n, p)
+        KERNELS.probability.extent(p, n, &g.range)
+    else:
+        x = [rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first, n, rows), j.pool, g.scratch]
+        KERNELS.probability.range(x, n, j.n_classes, j.terms.tolerance, p, &g.range)
     if j.target.rows.data == NULL and j.target.entries == NULL:
         return
     load_target(j, first, n, True, &t, g)
@@ -82,7 +87,6 @@ cdef void log_loss_block(const job *j, Py_ssize_t first, int n, gathered *g) noe
         for i in range(n):
             loss[i] = minus_log_sum(j, rows[i], j.target.entries[first + i], j.target.entries[first + i + 1], g, first + i)
     elif j.single:
-        KERNELS.memory.gather(x, FIRST_CLASS, n, p)
         KERNELS.probability.clipped_loss(p, t.code, j.terms.clip, n, loss)
     else:
         KERNELS.memory.gather(x, t.code, n, p)

@@ -21,6 +21,9 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     b.j, b.first, b.n = j, first, n
     b.one_hot = not j.target.soft and j.terms.uniform == 0
+    if b.one_hot and j.n_classes == 2 and j.out.loss_element == F32 and j.terms.gamma == 0 and j.terms.z == 0:
+        two_classes_block(&b, g)
+        return
     b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first - j.x_first, n, b.rows), j.pool, g.scratch]
     load_target(j, first, n, b.one_hot, &b.t, g)
     find_pairs(&b)
@@ -35,6 +38,38 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     undefined = finish_rows(j, first, n, b.sums.loss, &b.t, g)
     if has_derivatives(j):
         write_derivatives(&b, undefined)
+
+
+cdef void two_classes_block(logits_block *b, gathered *g) noexcept nogil:
+    # float32 logits of two classes: as binary ones.
+    cdef const job *j = b.j
+    cdef ptrdiff_t row_stride = fill_rows(&j.x.rows, b.first - j.x_first, b.n, b.rows)
+    cdef source x = [b.rows, j.x.class_stride, j.x.rows.element, row_stride, NULL, g.scratch]
+    cdef float[BLOCK] logit, low, target, single
+    cdef double[BLOCK] grad, hess, loss, scale
+    cdef double *slope = &grad[0] if has_derivatives(j) else <double *>NULL
+    cdef double *curvature = &hess[0] if j.out.hess.rows.data != NULL else <double *>NULL
+    cdef bint undefined
+    load_target(j, b.first, b.n, True, &b.t, g)
+    KERNELS.logistic.of_two_classes(x, b.t.code, b.n, logit, low, target)
+    KERNELS.logistic.loss(logit, low, target, NULL, b.n, single, slope, curvature)
+    undefined = finish_singles(j, b.first, b.n, single, loss, &b.t, g)
+    if not has_derivatives(j):
+        return
+    set_scale(j, b.n, &b.t, scale)
+    if j.out.hess.rows.data != NULL:
+        write_both(b, &j.out.hess, curvature, scale, True, loss, undefined)
+    if j.out.grad.rows.data != NULL:
+        write_both(b, &j.out.grad, slope, scale, False, loss, undefined)
+
+
+cdef void write_both(logits_block *b, const array_of_rows *results, const double *terms, const double *scale, bint alike,
+                     const double *loss, bint undefined) noexcept nogil:
+    cdef row_pointer[BLOCK] rows
+    cdef sink out = [<char **>rows, results.class_stride, results.rows.element,
+                     fill_rows(&results.rows, b.first - b.j.x_first, b.n, rows), False]
+    KERNELS.logistic.to_two_classes(terms, scale, alike, b.n, out)
+    finish_derivative(b.j, b.n, &out, loss, undefined, &b.t)
 
 
 cdef void find_pairs(logits_block *b) noexcept nogil:

@@ -115,6 +115,20 @@ cdef bint finish_rows(const job *j, Py_ssize_t first, int n, double *loss, rows_
     return KERNELS.sums.finish(loss, weight, t.share, n, j.out.loss_element, out, &g.total, &g.total_weight)
 
 
+cdef bint finish_singles(const job *j, Py_ssize_t first, int n, float *single, double *loss, rows_of_target *t,
+                         gathered *g) noexcept nogil:
+    # The same of float32 losses. `loss` is them as float64 where some are NaN or the block is not neutral.
+    cdef bint plain = t.neutral and j.n_groups == 0, undefined = False
+    cdef int i
+    if plain:
+        undefined = KERNELS.sums.finish_singles(single, n, NULL if j.out.losses == NULL else j.out.losses + 4 * first,
+                                                &g.total, &g.total_weight)
+    if not plain or undefined:
+        for i in range(n):
+            loss[i] = single[i]
+    return undefined if plain else finish_rows(j, first, n, loss, t, g)
+
+
 cdef inline bint counts_for_nothing(const job *j, const rows_of_target *t, int i) noexcept nogil:
     return not t.neutral and (t.ignored[i] or (j.out.denominator == 0 and t.share[i] == 0))
 

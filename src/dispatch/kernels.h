@@ -8,6 +8,7 @@
 #include "losses/binary.h"
 #include "losses/cross_entropy.h"
 #include "losses/focal.h"
+#include "losses/logistic.h"
 #include "losses/probability.h"
 #include "memory/memory.h"
 #include "softmax/pair.h"
@@ -26,9 +27,10 @@ struct kernels {
     const struct focal_kernels *focal;
     const struct probability_kernels *probability;
     const struct binary_kernels *binary;
+    const struct logistic_kernels *logistic;
 
-    /* out = f(x) with f of "exp", "expm1", "log", "log1p", and "log" of one rounding, in this order; functions 5 and 6 are exp
-     * and log on float32 values. */
+    /* out = f(x) with f of "exp", "expm1", "log", "log1p", and "log" of one rounding, in this order; functions 5 to 7 are exp,
+     * log, and log1p up to 1, on float32 values. */
     void (*elementary)(int function, const double *x, ptrdiff_t n, double *out /* OUT */);
 };
 

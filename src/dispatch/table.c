@@ -12,6 +12,7 @@ extern const struct cross_entropy_kernels PER_SET(cross_entropy);
 extern const struct focal_kernels PER_SET(focal);
 extern const struct probability_kernels PER_SET(probability);
 extern const struct binary_kernels PER_SET(binary);
+extern const struct logistic_kernels PER_SET(logistic);
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -27,5 +28,6 @@ const struct kernels PER_SET(kernels) = {
     .focal = &PER_SET(focal),
     .probability = &PER_SET(probability),
     .binary = &PER_SET(binary),
+    .logistic = &PER_SET(logistic),
     .elementary = elementary_functions,
 };

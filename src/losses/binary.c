@@ -1,72 +1,26 @@
-/* C layer: the losses of binary targets, element by element, in float64 whatever the elements are.
- *
- * A target t gives class 1 the weight pos_weight * (keep * t + uniform) and class 0 keep * (1 - t) + uniform.
- */
+/* C layer: the losses of binary targets, element by element, in float64 whatever the elements are. */
 
 #include "losses/binary.h"
+#include "losses/binary_weights.h"
 #include "losses/cost.h"
 #include "losses/focal_terms.h"
 #include "memory/rows.h"
-
-struct class_weights {
-    f64x8 of1, of0;
-};
-
-/* The smallest and the largest element of each lane but NaNs. */
-struct extent {
-    f64x8 lowest, highest;
-};
-
-INLINE void widen_extent(struct extent *extent, f64x8 value)
-{
-    extent->lowest = min_f64(value, extent->lowest);
-    extent->highest = max_f64(value, extent->highest);
-}
-
-INLINE int within_0_and_1(struct extent extent)
-{
-    return !any_f64(less_f64(extent.lowest, set_f64(0))) && !any_f64(less_f64(set_f64(1), extent.highest));
-}
-
-/* Of n elements from i. */
-INLINE struct class_weights binary_weights(const struct binary_target *target, int i, int n, struct extent *extent)
-{
-    f64x8 t = load_part_f64(target->t + i, n, 0), keep = set_f64(target->keep), uniform = set_f64(target->uniform);
-    f64x8 of1 = fma_f64(keep, t, uniform), of0 = fma_f64(keep, sub_f64(set_f64(1), t), uniform);
-    widen_extent(extent, t);
-    if (target->pos_weight)
-        of1 = mul_f64(of1, load_part_f64(target->pos_weight + i, n, 0));
-    return (struct class_weights){of1, of0};
-}
 
 struct binary_terms {
     f64x8 loss, grad, hess;
 };
 
-/* exp(-|x|), in twice the precision where not `narrow`, times 2^MIDDLE then. */
-INLINE f64x8 exp_of_size(f64x8 x, int narrow, f64x8 *low)
-{
-    f64x8 size = sub_f64(set_f64(0), abs_f64(x));
-    return narrow ? exp_short(size) : exp_wide(size, set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), low);
-}
-
 /* With r = exp(-|x|) the likelier class costs log1p(r), the other one |x| more: terms >= 0, so nothing cancels. Their
  * probabilities are 1 / (1 + r) and r / (1 + r). */
-INLINE struct binary_terms sigmoid_terms(f64x8 x, f64x8 r, f64x8 r_low, struct class_weights a, int narrow, int first,
-                                         int second)
+INLINE struct binary_terms sigmoid_terms(f64x8 x, f64x8 r, f64x8 r_low, struct class_weights a, int first, int second)
 {
     const f64x8 zero = set_f64(0), one = set_f64(1);
-    f64x8 size = abs_f64(x), both = add_f64(a.of1, a.of0), tail;
+    f64x8 size = abs_f64(x), both = add_f64(a.of1, a.of0);
     i64x8 negative = less_f64(x, zero);
-    f64x8 likely = choose_f64(negative, a.of0, a.of1), unlikely = choose_f64(negative, a.of1, a.of0);
-    if (narrow)
-        tail = mul_f64(both, log1p_of_unit(r));
-    else {
-        f64x8 tail_low;
-        tail = log1p_wide(r, r_low, set_f64(0x1p516), zero, &tail_low);          /* 2^MIDDLE */
-        tail = fma_f64(both, tail, mul_f64(both, tail_low));
-        r = mul_f64(r, set_f64(0x1p-516));
-    }
+    f64x8 likely = choose_f64(negative, a.of0, a.of1), unlikely = choose_f64(negative, a.of1, a.of0), tail_low;
+    f64x8 tail = log1p_wide(r, r_low, set_f64(0x1p516), zero, &tail_low);              /* 2^MIDDLE */
+    tail = fma_f64(both, tail, mul_f64(both, tail_low));
+    r = mul_f64(r, set_f64(0x1p-516));
     struct binary_terms terms = {zero, zero, zero};
     terms.loss = fma_f64(unlikely, choose_f64(equal_f64(unlikely, zero), zero, size), tail);        /* 0 * inf is 0 */
     f64x8 total = add_f64(one, r);
@@ -132,35 +86,31 @@ static int focal_sigmoid_loss(const double *x, const struct binary_target *targe
 
 /* First all exponentials, then what is made of them: one loop of both would wait for each. */
 INLINE int plain_sigmoid_loss(const double *x, const struct binary_target *target, int n_all, struct binary_results out,
-                              int narrow, int derivatives)
+                              int derivatives)
 {
     struct extent extent = {set_f64(0), set_f64(1)};
     double r[BLOCK], r_low[BLOCK];
     for (int i = 0; i < n_all; i += 8) {
-        f64x8 low = set_f64(0);
-        store_f64(r + i, exp_of_size(load_part_f64(x + i, at_most_8(n_all - i), 0), narrow, &low));
-        if (!narrow)
-            store_f64(r_low + i, low);
+        f64x8 size = abs_f64(load_part_f64(x + i, at_most_8(n_all - i), 0)), low;
+        store_f64(r + i, exp_wide(sub_f64(set_f64(0), size), set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), &low));
+        store_f64(r_low + i, low);
     }
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
         struct class_weights a = binary_weights(target, i, n, &extent);
-        f64x8 low = narrow ? set_f64(0) : load_f64(r_low + i);
-        store_terms(out, i, n, sigmoid_terms(load_part_f64(x + i, n, 0), load_f64(r + i), low, a, narrow, derivatives,
+        store_terms(out, i, n, sigmoid_terms(load_part_f64(x + i, n, 0), load_f64(r + i), load_f64(r_low + i), a, derivatives,
                                              derivatives && out.hess), derivatives);
     }
     return within_0_and_1(extent);
 }
 
-static int sigmoid_loss(const double *x, const struct binary_target *target, double gamma, int narrow, int n_all, double *loss,
-                        double *grad, double *hess)
+static int sigmoid_loss(const double *x, const struct binary_target *target, double gamma, int n_all, double *loss, double *grad,
+                        double *hess)
 {
     struct binary_results out = {loss, grad, hess};
     if (gamma != 0)
         return focal_sigmoid_loss(x, target, gamma, n_all, out);
-    if (narrow)
-        return EITHER(grad != NULL, plain_sigmoid_loss, x, target, n_all, out, 1);
-    return EITHER(grad != NULL, plain_sigmoid_loss, x, target, n_all, out, 0);
+    return EITHER(grad != NULL, plain_sigmoid_loss, x, target, n_all, out);
 }
 
 INLINE struct binary_terms bernoulli_terms(f64x8 p, struct class_weights a, struct clip clip, int narrow, int derivatives)
@@ -208,9 +158,12 @@ static void derivative(const double *terms, const double *scale, const double *l
     double results[BLOCK];
     for (int i = 0; i < n_all; i += 8) {
         int n = at_most_8(n_all - i);
-        f64x8 s = load_part_f64(scale + i, n, 0), l = load_part_f64(loss + i, n, 0), zero = set_f64(0);
-        f64x8 value = choose_f64(equal_f64(s, zero), zero, mul_f64(load_part_f64(terms + i, n, 0), s));
-        store_part_f64(results + i, n, choose_f64(equal_f64(l, l), value, l));
+        f64x8 s = load_part_f64(scale + i, n, 0), value = mul_f64(load_part_f64(terms + i, n, 0), s);
+        if (loss) {
+            f64x8 l = load_part_f64(loss + i, n, 0), zero = set_f64(0);
+            value = choose_f64(equal_f64(l, l), choose_f64(equal_f64(s, zero), zero, value), l);
+        }
+        store_part_f64(results + i, n, value);
     }
     write_results(results, n_all, of, p, stride, element);
 }

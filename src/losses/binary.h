@@ -14,9 +14,9 @@ struct binary_target {
 /* Nothing here can fail. */
 struct binary_kernels {
     /* Of one logit: a1 (1 - p)^gamma softplus(-x) + a0 p^gamma softplus(x), and its first and second derivative, the latter or
-     * both of which may be NULL. narrow: enough for float32 results. Returns whether all targets are in [0, 1]. */
-    int (*sigmoid_loss)(const double *x, const struct binary_target *target, double gamma, int narrow, int n,
-                        double *loss /* OUT */, double *grad /* OUT */, double *hess /* OUT */);
+     * both of which may be NULL. Returns whether all targets are in [0, 1]. */
+    int (*sigmoid_loss)(const double *x, const struct binary_target *target, double gamma, int n, double *loss /* OUT */,
+                        double *grad /* OUT */, double *hess /* OUT */);
 
     /* Of a clipped probability: -a1 log(p) - a0 log(1 - p), and where grad is not NULL its derivative (0 where p was
      * clipped). Returns whether all targets and probabilities are in [0, 1]. */
@@ -24,7 +24,7 @@ struct binary_kernels {
                           double *loss /* OUT */, double *grad /* OUT */);
 
     /* n <= BLOCK terms of a derivative: times scale, as float64 or float32 like the elements `of` which they are, 0 where scale
-     * is, NaN where the loss is. */
+     * is, NaN where the loss is; loss = NULL: neither is anywhere. */
     void (*derivative)(const double *terms, const double *scale, const double *loss, int n, enum element of, char *p,
                        ptrdiff_t stride, enum element element);
 };

@@ -13,7 +13,7 @@ static void code_loss(const struct pairs *pairs, const double *x_target, int nar
         f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0);
         if (narrow) {
             f64x8 margin = sub_f64(m, x), sum = load_part_f64(pairs->sum + i, n, 0);
-            f64x8 tail = pairs->unit ? log1p_of_unit(sum) : log1p_short(sum, load_part_f64(pairs->e + i, n, 1));
+            f64x8 tail = pairs->unit ? log1p_of_unit_f64(sum) : log1p_short(sum, load_part_f64(pairs->e + i, n, 1));
             store_part_f64(loss + i, n, add_f64(margin, tail));
         } else {
             f64x8 low, remainder, tail = tails(pairs, i, n, &low);

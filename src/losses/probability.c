@@ -109,7 +109,7 @@ static void clipped_loss(const double *p, const int64_t *code, struct clip clip,
         f64x8 x = min_f64(most, max_f64(least, load_part_f64(p + i, n, 1))), x_low = zero, result;
         if (code) {
             i64x8 of_0 = code_is(code + i, n, 0);
-            f64x8 other_low, other = two_sum(one, sub_f64(zero, x), &other_low);
+            f64x8 other_low, other = fast_two_sum(one, sub_f64(zero, x), &other_low);
             x = choose_f64(of_0, other, x);
             x_low = choose_f64(of_0, other_low, zero);
         }
@@ -120,6 +120,26 @@ static void clipped_loss(const double *p, const int64_t *code, struct clip clip,
         else
             result = sub_f64(zero, log_f64(x));
         store_part_f64(out + i, n, result);
+    }
+}
+
+static void extent(const double *p, ptrdiff_t n_all, struct range *range)
+{
+    const f64x8 zero = set_f64(0);
+    f64x8 low = set_f64(range->lowest), high = set_f64(range->highest), off = zero;
+    double lows[8], highs[8];
+    for (ptrdiff_t i = 0; i < n_all; i += 8) {
+        f64x8 x = load_part_f64(p + i, n_all - i < 8 ? (int)(n_all - i) : 8, p[0]);
+        low = min_f64(x, low);
+        high = max_f64(x, high);
+        off = fma_f64(x, zero, off);              /* NaN where x is not finite */
+    }
+    range->not_finite |= !all_equal_f64(off, zero);
+    store_f64(lows, low);
+    store_f64(highs, high);
+    for (int l = 0; l < 8; l++) {
+        range->lowest = lows[l] < range->lowest ? lows[l] : range->lowest;
+        range->highest = highs[l] > range->highest ? highs[l] : range->highest;
     }
 }
 
@@ -138,4 +158,4 @@ static void range(struct source x, int n_rows, ptrdiff_t n_classes, double toler
 }
 
 const struct probability_kernels PER_SET(probability) = {
-    .loss = loss, .gradient = gradient, .range = range, .clipped_loss = clipped_loss};
+    .loss = loss, .gradient = gradient, .range = range, .extent = extent, .clipped_loss = clipped_loss};

@@ -40,6 +40,9 @@ struct probability_kernels {
     void (*range)(struct source x, int n_rows, ptrdiff_t n_classes, double tolerance, double *sum /* OUT */,
                   struct range *range /* IN, OUT */);
 
+    /* The same of single probabilities, but for the sums. */
+    void (*extent)(const double *p, ptrdiff_t n, struct range *range /* IN, OUT */);
+
     /* out = -log(p), or -log(1 - p) where there are codes and the code is 0; p is clipped first. */
     void (*clipped_loss)(const double *p, const int64_t *code, struct clip clip, ptrdiff_t n, double *out /* OUT */);
 };

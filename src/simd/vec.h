@@ -269,6 +269,19 @@ INLINE int all_f64(i64x8 mask)
 #endif
 }
 
+INLINE int any_f32(i32x16 mask)
+{
+    i64x8 same;
+    EACH_REGISTER same.r[i] = (i64_register)mask.r[i];
+    return any_f64(same);
+}
+
+INLINE int all_f32(i32x16 mask)
+{
+    EACH_REGISTER mask.r[i] = ~mask.r[i];
+    return !any_f32(mask);
+}
+
 /* Whether a comparison holds in all lanes; a NaN's does not. */
 INLINE int all_less_f64(f64x8 a, f64x8 b)
 {
@@ -297,13 +310,6 @@ INLINE f64x8 where_not_0_f64(f64x8 a, f64x8 v)
 #else
     return choose_f64(equal_f64(a, set_f64(0)), set_f64(0), v);
 #endif
-}
-
-INLINE int any_f32(i32x16 mask)
-{
-    i64x8 same;
-    EACH_REGISTER same.r[i] = (i64_register)mask.r[i];
-    return any_f64(same);
 }
 
 /* A store past the caches to an address that 64 divides. Other threads see it after xentc_leave_kernels. */

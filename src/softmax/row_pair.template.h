@@ -53,7 +53,7 @@ INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(lane_scalin
         if (centred)
             x[k] = TYPED(sub)(x[k], of->c);
     }
-    TYPED(exps)(n, x, of->magic, of->lowest);
+    TYPED(exps)(n, x, NULL, of->magic, of->lowest);
 }
 
 /* Of n values, into whole vectors: the last one is filled up with zeros. next: lines to be fetched meanwhile, one with each

@@ -124,9 +124,10 @@ static inline double exact_rounded(const struct exact_sum *sum)
     return value;
 }
 
-/* Most values need not touch the chunks one by one: eight lanes collect them in bins of 40 bits, as multiples of 2^-20,
- * 2^-60, 2^-100 and 2^-140. A bin takes 2^13 values below 2^20 before it must be emptied. */
-enum { BINS = 4, LEAST_OF_BINS = -20, FLUSH_AFTER = 8000 };
+/* Most values need not touch the chunks one by one: eight lanes collect them in bins of 40 bits, as multiples of 2^-26,
+ * 2^-66, 2^-106 and 2^-146. A bin takes 2^13 values below 2^14 before it must be emptied. The first two hold all digits of a
+ * float64 from 2^-13 on. */
+enum { BINS = 4, MOST_OF_BINS = 14, FLUSH_AFTER = 8000 };
 
 struct running_sum {
     double bin[BINS][8];

@@ -25,7 +25,7 @@ struct bins {
 static __attribute__((noinline)) void add_rest(f64x8 rest, struct running_sum *sum)
 {
     f64x8 third = load_f64(sum->bin[2]), fourth = load_f64(sum->bin[3]);
-    rest = into_bin(&fourth, into_bin(&third, rest, 0x1p-100), 0x1p-140);
+    rest = into_bin(&fourth, into_bin(&third, rest, 0x1p-106), 0x1p-146);
     store_f64(sum->bin[2], third);
     store_f64(sum->bin[3], fourth);
     if (!all_equal_f64(rest, set_f64(0)))
@@ -36,12 +36,12 @@ static __attribute__((noinline)) void add_rest(f64x8 rest, struct running_sum *s
  */
 INLINE int small(f64x8 value)
 {
-    return all_less_f64(abs_f64(value), set_f64(1 << -LEAST_OF_BINS));
+    return all_less_f64(abs_f64(value), set_f64(1 << MOST_OF_BINS));
 }
 
 INLINE void add_small(struct bins *bins, f64x8 value)
 {
-    f64x8 rest = into_bin(&bins->bin[1], into_bin(&bins->bin[0], value, 0x1p-20), 0x1p-60);
+    f64x8 rest = into_bin(&bins->bin[1], into_bin(&bins->bin[0], value, 0x1p-26), 0x1p-66);
     if (!all_equal_f64(rest, set_f64(0)))
         add_rest(rest, bins->sum);
 }
@@ -116,4 +116,48 @@ static int finish(double *loss, const double *weight, const double *share, int n
     return undefined;
 }
 
-const struct sums_kernels PER_SET(sums) = {.finish = finish};
+/* Losses from 2^-21 to 2^6 are multiples of 2^-44 that float64 can add exactly until the bins take their sum. */
+INLINE int can_be_added(f32x16 value)
+{
+    i32x16 too_small = less_f32(value, set_f32(0x1p-21f)), small = less_f32(value, set_f32(0x1p6f));
+    EACH_REGISTER small.r[i] &= ~too_small.r[i];
+    return all_f32(small);
+}
+
+static RARE int add_others(float *loss, int n, struct bins *bins)
+{
+    int undefined = 0;
+    for (int i = 0; i < n; i++)
+        if (loss[i] != loss[i]) {
+            loss[i] = NAN;
+            undefined = 1;
+        }
+    for (int i = 0; i < n; i += 8)
+        add_values(bins, load_as_f64(loss, i, 1, at_most_8(n - i)));
+    return undefined;
+}
+
+static int finish_singles(float *loss, int n_all, char *out, struct running_sum *total, struct running_sum *total_share)
+{
+    struct bins bins = open_bins(total, n_all / 8 + 4);
+    f64x8 sum[2] = {set_f64(0), set_f64(0)};
+    int undefined = 0;
+    for (int i = 0; i < n_all; i += 16) {
+        int n = n_all - i < 16 ? n_all - i : 16;
+        f32x16 value = n == 16 ? load_f32(loss + i) : set_f32(0);
+        if (can_be_added(value)) {
+            sum[0] = add_f64(sum[0], load_wide_f32(loss + i));
+            sum[1] = add_f64(sum[1], load_wide_f32(loss + i + 8));
+        } else
+            undefined |= add_others(loss + i, n, &bins);
+    }
+    for (int h = 0; h < 2; h++)
+        add_small(&bins, sum[h]);
+    close_bins(&bins);
+    if (out)
+        memcpy(out, loss, (size_t)n_all * sizeof *loss);
+    total_share->ones += n_all;
+    return undefined;
+}
+
+const struct sums_kernels PER_SET(sums) = {.finish = finish, .finish_singles = finish_singles};

@@ -13,6 +13,10 @@ struct sums_kernels {
      * NaN. */
     int (*finish)(double *loss /* IN, OUT */, const double *weight, const double *share, int n, enum element element,
                    char *out /* OUT */, struct running_sum *total, struct running_sum *total_share);
+
+    /* The same of float32 losses that all weigh 1. */
+    int (*finish_singles)(float *loss /* IN, OUT */, int n, char *out /* OUT */, struct running_sum *total,
+                          struct running_sum *total_share);
 };
 
 #endif
