@@ -18,14 +18,13 @@ Sums = tuple[float, float, int, int]
 class Derivative:
     """An array that a derivative goes into: the caller's, or one of ours that is copied into it at the end."""
 
+    __slots__ = "array", "in_place", "out"
+
     def __init__(self, name: str, out: Any, x: np.ndarray, x_name: str, others: dict[str, Any]) -> None:
-        self.out, self.in_place = out, False
-        if out is not None:
-            self.in_place = _validation.check_out(out, f"out_{name}", x, x_name, others)
-        if out is not None and _arrays.is_direct(out):
-            self.array = out
-        else:
-            self.array = _arrays.like(x, out, result_type(x))
+        self.out = out
+        self.in_place = out is not None and _validation.check_out(out, name, x, x_name, others)
+        direct = out is not None and _arrays.is_direct(out)
+        self.array = out if direct else _arrays.like(x, out, result_type(x))
 
     def finish(self) -> np.ndarray:
         if self.out is None:
@@ -55,17 +54,18 @@ class Outputs:
 
     def wanted(self) -> bool:
         """Whether derivatives are."""
-        for name, is_wanted, out in (("grad", self.return_grad, self.out_grad), ("hess", self.return_hess, self.out_hess)):
-            if out is not None and not is_wanted:
-                raise ValueError(f"out_{name} is given, but return_{name} is False")
+        if self.out_grad is not None and not self.return_grad:
+            raise ValueError("out_grad is given, but return_grad is False")
+        if self.out_hess is not None and not self.return_hess:
+            raise ValueError("out_hess is given, but return_hess is False")
         return self.return_grad
 
     def allocate(self, x: np.ndarray, name: str, others: dict[str, Any]) -> bool:
         """The arrays of the derivatives; others: those that they must not share memory with. Whether x is overwritten."""
-        self.grad = Derivative("grad", self.out_grad, x, name, others)
+        self.grad = Derivative("out_grad", self.out_grad, x, name, others)
         if self.return_hess:
             others = {**others, name: x, "out_grad": self.grad.array}
-            self.hess = Derivative("hess", self.out_hess, x, name, others)
+            self.hess = Derivative("out_hess", self.out_hess, x, name, others)
         return self.grad.in_place
 
     def denominator(self, weight: float) -> float:
@@ -97,8 +97,9 @@ class Rows:
     def __init__(self, x: Any, name: str, axis: int, *, bounded: bool = False) -> None:
         self.x = x = _arrays.as_floats(x, name)
         self.name, self.bounded = name, bounded
-        self.axis = axis = _validation.class_axis(x.shape, name, axis)
-        self.shape, self.n_classes = x.shape[:axis] + x.shape[axis + 1 :], x.shape[axis]
+        shape = x.shape
+        self.axis = axis = _validation.class_axis(shape, name, axis)
+        self.shape, self.n_classes = shape[:axis] + shape[axis + 1 :], shape[axis]
         self.array = classes_last(raw(x), axis)
 
 

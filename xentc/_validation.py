@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xentc import _core
 from xentc._arrays import (
     as_array,
     as_float64,
@@ -149,15 +150,16 @@ def broadcast(a: np.ndarray, shape: tuple[int, ...], name: str, of: str) -> np.n
 
 def check_out(out: Any, name: str, like: np.ndarray, like_name: str, others: dict[str, Any]) -> bool:
     """Checks an output array, which may share memory with `like` but with no other; returns whether it is that."""
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+    if type(out) is not np.ndarray and (not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray)):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
     if out.shape != like.shape:
         raise ValueError(f"{name} has shape {out.shape}; expected that of {like_name}, {like.shape}")
     if out.dtype.kind != "f" and not is_bfloat16(out.dtype):
         raise TypeError(f"{name} has dtype {out.dtype}; expected a floating-point one")
-    if not out.flags.writeable:
+    flags = out.flags
+    if not flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if not out.flags.forc and _shares_elements(out):
+    if not flags.forc and _shares_elements(out):
         raise ValueError(f"{name} has strides {out.strides}: its elements share memory")
     for other, array in others.items():
         if array is not None and _overlap(out, array):
@@ -180,8 +182,9 @@ def _shares_elements(a: np.ndarray) -> bool:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    if not np.may_share_memory(a, b):
-        return False                              # the quickest
+    known = a.dtype.isbuiltin == 1 == b.dtype.isbuiltin           # to buffers
+    if not (_core.extents_meet(a, b) if known else np.may_share_memory(a, b)):
+        return False
     effort: Any = 10_000  # enough for any layout that slicing makes
     try:
         return bool(np.shares_memory(a, b, max_work=effort))

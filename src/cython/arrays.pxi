@@ -81,6 +81,25 @@ cdef class Rows:
         PyBuffer_Release(&self.buffer)         # does nothing for a buffer that was never filled
 
 
+def extents_meet(a, b):
+    """Whether the memory from the first to the last element of an array meets that of another one."""
+    cdef Py_buffer buffer
+    cdef size_t[4] ends               # where a begins and ends, then b
+    cdef bint empty = False
+    cdef int i, d
+    cdef Py_ssize_t step
+    for i in range(2):
+        PyObject_GetBuffer(b if i else a, &buffer, PyBUF_STRIDES)
+        ends[2 * i] = ends[2 * i + 1] = <size_t>buffer.buf
+        for d in range(buffer.ndim):
+            step = (buffer.shape[d] - 1) * buffer.strides[d]
+            ends[2 * i + (step > 0)] += step
+        ends[2 * i + 1] += buffer.itemsize
+        empty |= buffer.len == 0
+        PyBuffer_Release(&buffer)
+    return not empty and ends[0] < ends[3] and ends[2] < ends[1]
+
+
 cdef view floats(view v) noexcept:
     # Buffers know no bfloat16: it comes as the uint16 of its bits.
     if v.element == U16:
