@@ -75,6 +75,52 @@ def test_weighted_gradients_within_5_ulp(weight, dtype):
     assert ulps(grad, exact * np.longdouble(weight)).max() <= 5
 
 
+def softplus(z):
+    """Its value and its slope, in extended precision."""
+    r = np.exp(-np.abs(z))
+    return np.maximum(z, 0) + np.log1p(r), np.where(z > 0, 1, r) / (1 + r)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_float32_logits_of_all_sizes(target):
+    """Binary logits of every 4099th bit pattern, subnormal and huge ones, with losses down to the smallest subnormals."""
+    x = np.arange(0, 2**32, 4099, np.uint64).astype(np.uint32).view(np.float32)
+    x = x[np.isfinite(x)]
+    targets = np.full(len(x), target, np.int8)
+    loss, grad, hess = binary_cross_entropy_with_logits(x, targets, reduction="none", return_hess=True)
+    exact, slope = softplus(-x.astype(Wide) if target else x.astype(Wide))
+    assert ulps(loss, exact).max() <= 2
+    assert ulps(grad, -slope if target else slope).max() <= 2
+    _, p = softplus(-np.abs(x.astype(Wide)))                   # p (1 - p) is a difference: p - p^2
+    assert (np.abs(hess - p * (1 - p)) <= 2 * np.spacing(p.astype(np.float32))).all()
+
+
+def test_float32_logits_and_soft_targets():
+    x = np.tile(np.geomspace(1e-4, 100, 999, dtype=np.float32), 2)
+    x[::2] *= -1
+    for t in (np.float32(0.3), np.float32(1e-9), np.nextafter(np.float32(1), np.float32(0))):
+        loss, grad = binary_cross_entropy_with_logits(x, np.full(len(x), t), reduction="none", return_grad=True)
+        low, p = softplus(-np.abs(x.astype(Wide)))
+        unlikely = np.where(x > 0, 1 - Wide(t), Wide(t))       # what the class weighs whose probability p is
+        assert ulps(loss, low + unlikely * np.abs(x.astype(Wide))).max() <= 3
+        largest = np.maximum(p, unlikely).astype(np.float32)
+        assert (np.abs(grad - (p - unlikely) * -np.sign(x)) <= 2 * np.spacing(largest)).all()
+
+
+def test_differences_of_two_float32_logits():
+    """Most have no float32 that they are: what rounding takes is in the exponential."""
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((300_000, 2)).astype(np.float32)
+    x[:, 1] += np.linspace(-110, 110, len(x), dtype=np.float32)
+    y = np.arange(len(x)) % 2
+    loss, grad = cross_entropy(x, y, reduction="none", return_grad=True)
+    wide = x.astype(Wide)
+    exact, slope = softplus(np.where(y, wide[:, 0] - wide[:, 1], wide[:, 1] - wide[:, 0]))
+    assert ulps(loss, exact).max() <= 2
+    assert ulps(grad[np.arange(len(x)), 1 - y], slope).max() <= 2
+    np.testing.assert_array_equal(grad[:, 0], -grad[:, 1])
+
+
 def test_smallest_losses_and_probabilities():
     # e^-744.4 is the smallest positive float64: nothing before it is lost.
     for margin in (1.0, 40.0, 300.0, 700.0, 740.0, 744.4):

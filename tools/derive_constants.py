@@ -59,6 +59,22 @@ def rounded(f, weight, degree, a, b, rounding):
     return fixed, max(abs(f(x) - mp.polyval(fixed[::-1], x)) * weight(x) for x in grid)
 
 
+def rounded_in_turn(f, weight, degree, a, b, rounding):
+    """The same, but each coefficient is rounded before those of higher order are fitted, which make up for it."""
+    fixed = []
+    for order in range(degree + 1):
+
+        def rest(x, fixed=tuple(fixed)):
+            return (f(x) - mp.polyval(list(fixed[::-1]), x)) / x ** len(fixed) if fixed else f(x)
+
+        def weight_of_rest(x, order=order):
+            return weight(x) * x**order
+
+        fixed.append(rounding(remez(rest, weight_of_rest, degree - order, a, b)[0]))
+    grid = [a + (b - a) * mp.mpf(2 * i + 1) / 4000 for i in range(2000)]
+    return fixed, max(abs(f(x) - mp.polyval(fixed[::-1], x)) * weight(x) for x in grid)
+
+
 def show(title, fixed, worst, suffix=""):
     print(f"{title}: error 2^{float(mp.log(worst, 2)):.2f}")
     for value in fixed:
@@ -102,8 +118,8 @@ def main():
     for name, degree in (("log", 7), ("log for float32", 3)):
         fixed, worst = rounded(log_tail, lambda t: t, degree, mp.mpf(0), (2 * (f - 1) / (f + 1)) ** 2, to_f64)
         show(name, fixed, worst)
-    fixed, worst = rounded(log1p_tail, lambda r: r**2 / mp.log1p(r), 8, mp.mpf(0), mp.mpf(1), to_f64)
-    show("log1p for float32", fixed, worst)
+    fixed, worst = rounded_in_turn(log1p_tail, lambda r: r**2 / mp.log1p(r), 8, mp.mpf(0), mp.mpf(1), to_f32)
+    show("log1p float32", fixed, worst, "f")
     low, high = mp.sqrt(mp.mpf(1) / 2) - 1, mp.sqrt(2) - 1
     fixed, worst = rounded(log1p_tail, lambda g: g**2 / abs(mp.log1p(g)), 8, low, high, to_f32)
     show("log float32", fixed, worst, "f")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xentc._arrays import as_float64, shown
+from xentc._drawing import draw_means, fit_limits, format_shares, label_lines, percent, shortened, take_axes, text_color
 from xentc._exact import Moments
 from xentc._labels import Labels, read_groups
 from xentc._log_loss import Predictions, check_parameters, evaluate
@@ -36,10 +36,6 @@ __all__ = ["ComparisonDisplay", "LogLossDisplay", "ReliabilityDisplay"]
 
 # The bars of the histogram of predictions.
 _BARS = 20
-
-# Labels of more characters lose their middle.
-_LONGEST = 40
-
 
 class LogLossDisplay:
     """Where the log-loss is: the share of it that the worst rows make, and its mean in each class or group.
@@ -233,30 +229,30 @@ class LogLossDisplay:
         """
         self.worst_rows_ = self.rows[: _count(n_worst, "n_worst", 0)]
         table, hidden = _largest(self.by_group, "log_loss", max_groups)
-        labels = [_short(label) for label in table["label"]]
-        self.axes_ = left, right = _axes(ax, 1, 2, width=1.6, lines=labels)
+        labels = [shortened(label) for label in table["label"]]
+        self.axes_ = left, right = take_axes(ax, 1, 2, width=1.6, lines=labels)
         self.figure_ = left.figure
 
         n = len(self.worst_rows_)
-        left.plot([0, 1], [0, 1], ":", color=_text_color(left), label="equal losses")
+        left.plot([0, 1], [0, 1], ":", color=text_color(left), label="equal losses")
         (self.line_,) = left.plot(self.share_of_rows, self.share_of_loss, color="C0")
         (self.worst_,) = left.plot(
             self.share_of_rows[1 : n + 1], self.share_of_loss[1 : n + 1], "o", color="C3", markersize=4,
-            label=f"{n} worst row{'s' * (n != 1)}: {_percent(self.share_of_loss[n], 3)} of the loss" if n else None,
+            label=f"{n} worst row{'s' * (n != 1)}: {percent(self.share_of_loss[n], 3)} of the loss" if n else None,
         )
-        _format_shares(left.xaxis, left.yaxis)
+        format_shares(left.xaxis, left.yaxis)
         left.set(xlabel="Share of the rows, worst first", ylabel="Share of the loss")
         left.legend(loc="lower right")
 
-        self.dots_, self.intervals_ = _draw_means(right, table, "log_loss", "C0")
+        self.dots_, self.intervals_ = draw_means(right, table, "log_loss", "C0")
         self.mean_line_ = right.axvline(self.log_loss, color="C1", label=f"all rows: {self.log_loss:.3g}")
         base = self.base_rate_loss
         self.base_rate_line_ = right.axvline(
             base, color="C2", linestyle="--", label=None if math.isnan(base) else f"base rate: {base:.3g}"
         )
-        _fit(right, table, "log_loss", [self.log_loss, base], least=0)
-        _label_lines(right, labels, below=0.6)
-        right.set(xlabel=f"Mean log-loss, {_percent(self.level)} intervals", ylabel=self.by.capitalize() + hidden)
+        fit_limits(right, table, "log_loss", [self.log_loss, base], least=0)
+        label_lines(right, labels, below=0.6)
+        right.set(xlabel=f"Mean log-loss, {percent(self.level)} intervals", ylabel=self.by.capitalize() + hidden)
         right.legend(loc="lower right")
         return self
 
@@ -441,7 +437,7 @@ class ReliabilityDisplay:
         ImportError
             If matplotlib is missing.
         """
-        self.axes_ = upper, lower = _axes(ax, 2, 1, height=1.25, sharex=True, height_ratios=(3, 1))
+        self.axes_ = upper, lower = take_axes(ax, 2, 1, height=1.25, sharex=True, height_ratios=(3, 1))
         self.figure_ = upper.figure
         name = self.name if name is None else name
         predicted, observed, low, high = (self.by_bin[key] for key in ("predicted", "observed", "low", "high"))
@@ -451,20 +447,20 @@ class ReliabilityDisplay:
         upper.update_datalim([(start, start), (end, end)])
         perfect = "perfectly calibrated"
         if perfect not in upper.get_legend_handles_labels()[1]:
-            upper.axline((start, start), slope=1, linestyle=":", color=_text_color(upper), label=perfect)
+            upper.axline((start, start), slope=1, linestyle=":", color=text_color(upper), label=perfect)
         self.line_, _, (self.intervals_,) = upper.errorbar(
             predicted, observed, (observed - low, high - observed), marker="o", markersize=4, capsize=3, linewidth=1,
-            label=f"{'observed' if name is None else name}, {_percent(self.level)} intervals",
+            label=f"{'observed' if name is None else name}, {percent(self.level)} intervals",
         )
-        _format_shares(upper.xaxis, upper.yaxis)
+        format_shares(upper.xaxis, upper.yaxis)
         upper.set_ylabel("Observed frequency")
         upper.legend(loc="best")
 
         color = self.line_.get_color()
         self.histogram_ = lower.stairs(self.histogram, self.edges, fill=True, alpha=0.5, color=color)
         lower.set_xlim(upper.get_xlim())
-        _format_shares(lower.xaxis)
-        lower.set_xlabel(f"Predicted probability of class {_short(self.pos_label)}", parse_math=False)
+        format_shares(lower.xaxis)
+        lower.set_xlabel(f"Predicted probability of class {shortened(self.pos_label)}", parse_math=False)
         lower.set_ylabel("Rows")
         return self
 
@@ -597,19 +593,19 @@ class ComparisonDisplay:
             If matplotlib is missing.
         """
         table, hidden = _largest(self.by_group, "difference", max_groups)
-        labels = ["all rows", *map(_short, table["label"])]
-        (ax,) = _axes(ax, 1, 1, height=0.5, lines=labels)
+        labels = ["all rows", *map(shortened, table["label"])]
+        (ax,) = take_axes(ax, 1, 1, height=0.5, lines=labels)
         self.ax_, self.figure_ = ax, ax.figure
         of_all = self.comparison
 
-        self.zero_line_ = ax.axvline(0, linestyle=":", color=_text_color(ax))
+        self.zero_line_ = ax.axvline(0, linestyle=":", color=text_color(ax))
         one = {"difference": [of_all.difference], "low": [of_all.low], "high": [of_all.high]}
-        self.all_rows_, self.all_rows_interval_ = _draw_means(ax, one, "difference", "C1")
-        self.dots_, self.intervals_ = _draw_means(ax, table, "difference", "C0", first=1)
-        _fit(ax, table, "difference", [0, of_all.difference, of_all.low, of_all.high])
-        _label_lines(ax, labels)
-        a, b = (_short(name, 30) for name in self.names)
-        text = f"Log-loss of {b} minus that of {a}, {_percent(of_all.level)} intervals"
+        self.all_rows_, self.all_rows_interval_ = draw_means(ax, one, "difference", "C1")
+        self.dots_, self.intervals_ = draw_means(ax, table, "difference", "C0", first=1)
+        fit_limits(ax, table, "difference", [0, of_all.difference, of_all.low, of_all.high])
+        label_lines(ax, labels)
+        a, b = (shortened(name, 30) for name in self.names)
+        text = f"Log-loss of {b} minus that of {a}, {percent(of_all.level)} intervals"
         ax.set_xlabel(f"{textwrap.fill(text, 56)}\nleft of 0: {b} is better", parse_math=False)
         if len(labels) > 1:
             ax.set_ylabel(f"Group{hidden}")
@@ -619,16 +615,16 @@ class ComparisonDisplay:
 def draw_tables(metric: LogLoss, level: float = 0.95) -> Any:
     """A figure of the means of all classes and groups of a metric, with their intervals."""
     tables = sums_of_tables(metric)
-    axes = _axes(None, 1, max(len(tables), 1), width=max(len(tables), 1))
+    axes = take_axes(None, 1, max(len(tables), 1), width=max(len(tables), 1))
     for ax, (kind, (labels, sums)) in zip(axes, tables.items(), strict=False):
         table, hidden = _largest(_with_intervals("log_loss", sums, labels, level), "log_loss", 30)
         mean = metric.result()
-        ax.axvline(mean, linestyle=":", color=_text_color(ax))
-        _draw_means(ax, table, "log_loss", "C0")
-        _fit(ax, table, "log_loss", [mean], least=0)
-        _label_lines(ax, list(map(_short, table["label"])))
+        ax.axvline(mean, linestyle=":", color=text_color(ax))
+        draw_means(ax, table, "log_loss", "C0")
+        fit_limits(ax, table, "log_loss", [mean], least=0)
+        label_lines(ax, list(map(shortened, table["label"])))
         ax.set_ylabel(f"{kind.title()}{hidden}")
-        ax.set_xlabel(f"Log-loss, {_percent(level)} intervals; dotted: all rows")
+        ax.set_xlabel(f"Log-loss, {percent(level)} intervals; dotted: all rows")
     return axes[0].figure
 
 
@@ -687,77 +683,3 @@ def _probabilities(y_proba: Any, from_logits: bool) -> np.ndarray:
     if x.shape[1] == 1:
         x = np.concatenate([np.zeros_like(x) if from_logits else 1 - x, x], axis=1)
     return softmax(x, axis=1) if from_logits else x
-
-
-def _axes(
-    ax: Any, n_rows: int, n_columns: int, *, width: float = 1, height: float = 1, lines: Sequence[str] = (), **options: Any
-) -> list[Axes]:
-    """The given axes, or those of a new figure: so many usual ones wide and high, or more for these labels of lines."""
-    try:
-        from matplotlib import pyplot, rcParams
-        from matplotlib.axes import Axes
-    except ImportError as error:
-        raise ImportError('xentc.plotting needs matplotlib: pip install "xentc[plot]"') from error
-    if ax is None:
-        usual_width, usual_height = rcParams["figure.figsize"]
-        width = width * usual_width + 0.07 * max(map(len, lines), default=0)
-        height = max(height * usual_height, 1.6 + 0.2 * len(lines))
-        _, ax = pyplot.subplots(n_rows, n_columns, figsize=(width, height), layout="constrained", **options)
-    axes = np.ravel(np.asarray(ax, dtype=object)).tolist()
-    n = n_rows * n_columns
-    if len(axes) != n or not all(isinstance(one, Axes) for one in axes):
-        raise TypeError(f"ax is {shown(ax)}; expected {'an Axes' if n == 1 else 'a sequence of two Axes'}, or None")
-    for one in axes:
-        one.grid(True, alpha=0.3, linewidth=0.5)
-        one.set_axisbelow(True)
-    return axes
-
-
-def _draw_means(ax: Axes, table: Any, name: str, color: str, first: int = 0) -> tuple[Line2D, LineCollection]:
-    """One under the other, as dots with their intervals."""
-    means, low, high = (np.asarray(table[key]) for key in (name, "low", "high"))
-    lines = np.arange(first, first + len(means))
-    dots, _, (intervals,) = ax.errorbar(means, lines, xerr=(means - low, high - means), fmt="o", color=color, capsize=3)
-    return dots, intervals
-
-
-def _fit(ax: Axes, table: Table, name: str, others: list[float], least: float = -math.inf) -> None:
-    """The axis shows all means, other values, and the intervals, but for some that would leave no room for the rest."""
-    width = table["high"] - table["low"]
-    finite = np.isfinite(width)
-    usual = width <= 4 * np.median(width[finite]) if finite.any() else finite
-    values = np.concatenate([table[name], others, table["low"][usual], table["high"][usual]])
-    low, high = np.nanmin(values), np.nanmax(values)
-    margin = 0.05 * (high - low) or 0.05
-    ax.set_xlim(max(low - margin, least), high + margin)
-
-
-def _label_lines(ax: Axes, labels: list[str], below: float = 0) -> None:
-    """From top to bottom, in letters that are small enough, with so many inches left free below them."""
-    n, height = len(labels), ax.get_window_extent().height / ax.figure.dpi
-    below = min(below, height / 2)
-    ax.set_yticks(range(n), labels, parse_math=False)
-    for text in ax.get_yticklabels():
-        text.set_fontsize(min(text.get_fontsize(), 60 * (height - below) / n))
-    ax.set_ylim(n - 0.5 + n * below / (height - below), -0.5)
-
-
-def _short(label: Any, longest: int = _LONGEST) -> str:
-    text = " ".join(str(label).split())
-    return text if len(text) <= longest else f"{text[: longest // 2]}...{text[3 - longest // 2 :]}"
-
-
-def _percent(share: float, digits: int = 4) -> str:
-    return f"{100 * share:.{digits}g}%"
-
-
-def _format_shares(*axes: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    for axis in axes:
-        axis.set_major_formatter(PercentFormatter(1))
-
-
-def _text_color(ax: Axes) -> Any:
-    """That of these axes, whatever style is in use by now."""
-    return ax.xaxis.label.get_color()
