@@ -49,7 +49,13 @@ static void run(const struct kernels *kernels, enum element element, int n_rows,
         pairs.cached_exp = first > 0 ? take(&x.scratch, exponentials_bytes(n_classes, computed)) : NULL;
         kernels->memory->gather(x, zeros, n, x_target);
         kernels->pair->rows(x, first > 0, n, n_classes, &pairs);
-        kernels->cross_entropy->code_loss(&pairs, x_target, first == 0, n, loss, rest);
+        kernels->cross_entropy->code_loss(&pairs, x_target, n, loss, rest);
+        if (first == 0 && element != F64) {
+            float single[BLOCK];
+            kernels->cross_entropy->code_loss_single(&pairs, x_target, n, single);
+            for (int i = 0; i < n; i++)
+                loss[i] = single[i];
+        }
         kernels->softmax->gradient(x, out_rows, NULL, &codes, n, n_classes, &pairs, (struct derivative){ones, scale});
         for (int i = 0; i < n; i++) {
             double values[3] = {pairs.m[i], pairs.sum[i] / pairs.e[i], loss[i]};

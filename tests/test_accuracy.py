@@ -103,6 +103,8 @@ def test_float32_logits_and_soft_targets():
         low, p = softplus(-np.abs(x.astype(Wide)))
         unlikely = np.where(x > 0, 1 - Wide(t), Wide(t))       # what the class weighs whose probability p is
         assert ulps(loss, low + unlikely * np.abs(x.astype(Wide))).max() <= 3
+        wide = binary_cross_entropy_with_logits(x, np.full(len(x), float(t)), reduction="none", return_grad=True)
+        np.testing.assert_array_equal(wide, (loss, grad))      # the same of a float64
         largest = np.maximum(p, unlikely).astype(np.float32)
         assert (np.abs(grad - (p - unlikely) * -np.sign(x)) <= 2 * np.spacing(largest)).all()
 

@@ -180,7 +180,8 @@ cdef extern from "dispatch/kernels.h" nogil:
         void (*hessian)(source, sink, int, ptrdiff_t, const pairs *, derivative) noexcept nogil
         void (*log_softmax)(source, sink, int, ptrdiff_t, const pairs *) noexcept nogil
     struct cross_entropy_kernels:
-        void (*code_loss)(const pairs *, const double *, int, int, double *, double *) noexcept nogil
+        void (*code_loss)(const pairs *, const double *, int, double *, double *) noexcept nogil
+        void (*code_loss_single)(const pairs *, const double *, int, float *) noexcept nogil
         void (*soft_loss)(source, const class_target *, int, int, ptrdiff_t, const pairs *, soft_sums *) noexcept nogil
     struct focal_kernels:
         void (*code_loss)(double, const double *, int, double *, double *, double *) noexcept nogil

@@ -12,6 +12,8 @@ cdef struct logits_block:
     pairs pairs
     double x_target[BLOCK]            # of one-hot rows: the logit of their class
     soft_sums sums                    # losses, and their slopes and curvatures
+    bint narrow                       # losses are float32 and one-hot, and nothing is added to them: they are in `single`
+    float single[BLOCK]
     double own_slope[BLOCK]           # slopes without the z-loss
     double z[BLOCK]                   # weights of the z-loss
 
@@ -21,7 +23,8 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     b.j, b.first, b.n = j, first, n
     b.one_hot = not j.target.soft and j.terms.uniform == 0
-    if b.one_hot and j.n_classes == 2 and j.out.loss_element == F32 and j.terms.gamma == 0 and j.terms.z == 0:
+    b.narrow = b.one_hot and j.out.loss_element == F32 and j.terms.gamma == 0 and j.terms.z == 0
+    if b.narrow and j.n_classes == 2:
         two_classes_block(&b, g)
         return
     b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first - j.x_first, n, b.rows), j.pool, g.scratch]
@@ -35,7 +38,10 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         memcpy(b.own_slope, b.sums.slope, n * sizeof(double))
     if j.terms.z != 0:
         add_z_loss(&b)
-    undefined = finish_rows(j, first, n, b.sums.loss, &b.t, g)
+    if b.narrow:
+        undefined = finish_singles(j, first, n, b.single, b.sums.loss, &b.t, g)
+    else:
+        undefined = finish_rows(j, first, n, b.sums.loss, &b.t, g)
     if has_derivatives(j):
         write_derivatives(&b, undefined)
 
@@ -45,15 +51,15 @@ cdef void two_classes_block(logits_block *b, gathered *g) noexcept nogil:
     cdef const job *j = b.j
     cdef ptrdiff_t row_stride = fill_rows(&j.x.rows, b.first - j.x_first, b.n, b.rows)
     cdef source x = [b.rows, j.x.class_stride, j.x.rows.element, row_stride, NULL, g.scratch]
-    cdef float[BLOCK] logit, low, target, single
+    cdef float[BLOCK] logit, low, target
     cdef double[BLOCK] grad, hess, loss, scale
     cdef double *slope = &grad[0] if has_derivatives(j) else <double *>NULL
     cdef double *curvature = &hess[0] if j.out.hess.rows.data != NULL else <double *>NULL
     cdef bint undefined
     load_target(j, b.first, b.n, True, &b.t, g)
     KERNELS.logistic.of_two_classes(x, b.t.code, b.n, logit, low, target)
-    KERNELS.logistic.loss(logit, low, target, NULL, b.n, single, slope, curvature)
-    undefined = finish_singles(j, b.first, b.n, single, loss, &b.t, g)
+    KERNELS.logistic.loss(logit, low, target, NULL, b.n, b.single, slope, curvature)
+    undefined = finish_singles(j, b.first, b.n, b.single, loss, &b.t, g)
     if not has_derivatives(j):
         return
     set_scale(j, b.n, &b.t, scale)
@@ -100,9 +106,11 @@ cdef void find_pairs(logits_block *b) noexcept nogil:
 cdef void find_code_losses(logits_block *b) noexcept nogil:
     cdef const job *j = b.j
     cdef double[BLOCK] rest
-    cdef bint narrow = j.out.loss_element == F32 and j.terms.gamma == 0
     cdef int i
-    KERNELS.cross_entropy.code_loss(&b.pairs, b.x_target, narrow, b.n, b.sums.loss, rest)
+    if b.narrow:
+        KERNELS.cross_entropy.code_loss_single(&b.pairs, b.x_target, b.n, b.single)
+    else:
+        KERNELS.cross_entropy.code_loss(&b.pairs, b.x_target, b.n, b.sums.loss, rest)
     if j.terms.gamma != 0:
         KERNELS.focal.code_loss(j.terms.gamma, rest, b.n, b.sums.loss, b.sums.slope, b.sums.curvature)
     elif has_derivatives(j):

@@ -6,20 +6,29 @@
 #include "sums/lanes.h"
 #include "targets/weights.h"
 
-static void code_loss(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss, double *rest)
+static void code_loss(const struct pairs *pairs, const double *x_target, int n_rows, double *loss, double *rest)
 {
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
         f64x8 m = load_part_f64(pairs->m + i, n, 0), x = load_part_f64(x_target + i, n, 0);
-        if (narrow) {
-            f64x8 margin = sub_f64(m, x), sum = load_part_f64(pairs->sum + i, n, 0);
-            f64x8 tail = pairs->unit ? log1p_of_unit_f64(sum) : log1p_short(sum, load_part_f64(pairs->e + i, n, 1));
-            store_part_f64(loss + i, n, add_f64(margin, tail));
-        } else {
-            f64x8 low, remainder, tail = tails(pairs, i, n, &low);
-            store_part_f64(loss + i, n, class_loss(m, x, tail, low, &remainder));
-            store_part_f64(rest + i, n, remainder);
+        f64x8 low, remainder, tail = tails(pairs, i, n, &low);
+        store_part_f64(loss + i, n, class_loss(m, x, tail, low, &remainder));
+        store_part_f64(rest + i, n, remainder);
+    }
+}
+
+static void code_loss_single(const struct pairs *pairs, const double *x_target, int n_rows, float *loss)
+{
+    for (int i = 0; i < n_rows; i += 16) {
+        double values[16] = {0};
+        for (int h = 0; h < 16 && i + h < n_rows; h += 8) {
+            int n = at_most_8(n_rows - i - h);
+            f64x8 margin = sub_f64(load_part_f64(pairs->m + i + h, n, 0), load_part_f64(x_target + i + h, n, 0));
+            f64x8 sum = load_part_f64(pairs->sum + i + h, n, 0);
+            f64x8 tail = pairs->unit ? log1p_of_unit_f64(sum) : log1p_short(sum, load_part_f64(pairs->e + i + h, n, 1));
+            store_f64(values + h, add_f64(margin, tail));
         }
+        store_part_f32(loss + i, n_rows - i < 16 ? n_rows - i : 16, narrow_f32(values));
     }
 }
 
@@ -90,4 +99,5 @@ static void soft_loss(struct source x, const struct class_target *target, int en
     BY_ELEMENT(x.element, soft_loss)(x, target, entropy, n_rows, n_classes, pairs, sums);
 }
 
-const struct cross_entropy_kernels PER_SET(cross_entropy) = {.code_loss = code_loss, .soft_loss = soft_loss};
+const struct cross_entropy_kernels PER_SET(cross_entropy) = {
+    .code_loss = code_loss, .code_loss_single = code_loss_single, .soft_loss = soft_loss};

@@ -13,9 +13,10 @@ struct soft_sums {
 
 /* Nothing here can fail. */
 struct cross_entropy_kernels {
-    /* loss + rest = (m - x_target) + log1p(r). narrow: enough for float32 results, and no rest. */
-    void (*code_loss)(const struct pairs *pairs, const double *x_target, int narrow, int n_rows, double *loss /* OUT */,
-                        double *rest /* OUT */);
+    /* loss + rest = (m - x_target) + log1p(r); and rounded to float32, from pairs of float32 logits. */
+    void (*code_loss)(const struct pairs *pairs, const double *x_target, int n_rows, double *loss /* OUT */,
+                      double *rest /* OUT */);
+    void (*code_loss_single)(const struct pairs *pairs, const double *x_target, int n_rows, float *loss /* OUT */);
 
     /* sum_c a_c (m - x_c + log1p(r)), terms with a_c = 0 left out, and its kin; the entropy where it is wanted. */
     void (*soft_loss)(struct source x, const struct class_target *target, int entropy, int n_rows, ptrdiff_t n_classes,

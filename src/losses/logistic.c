@@ -146,9 +146,40 @@ INLINE int loss_of(const float *logit, const float *low, const float *target, co
     return within_0_and_1(extent) && !any_f32(less_f32(lowest, zero)) && !any_f32(less_f32(one, highest));
 }
 
+/* float64 targets: those that a float32 holds as such, so that a target's type does not matter, and all others again. */
+static int loss_of_wide_targets(const float *logit, const struct binary_target *target, int n_all, float *loss, double *grad,
+                                double *hess)
+{
+    float single[BLOCK], x[BLOCK], again[BLOCK];
+    double t[BLOCK], slope[BLOCK], curvature[BLOCK];
+    int element[BLOCK], n = 0;
+    for (int i = 0; i < n_all; i++) {
+        single[i] = (float)target->t[i];
+        if (single[i] != target->t[i] && target->t[i] == target->t[i]) {
+            element[n] = i;
+            x[n] = logit[i];
+            t[n++] = target->t[i];
+        }
+    }
+    int valid = EITHER(grad != NULL, loss_of, logit, NULL, single, NULL, n_all, loss, grad, hess);
+    const struct binary_target others = {t, NULL, 1, 0};
+    if (n)
+        valid &= EITHER(grad != NULL, loss_of, x, NULL, NULL, &others, n, again, slope, hess ? curvature : NULL);
+    for (int i = 0; i < n; i++) {
+        loss[element[i]] = again[i];
+        if (grad)
+            grad[element[i]] = slope[i];
+        if (hess)
+            hess[element[i]] = curvature[i];
+    }
+    return valid;
+}
+
 static int loss(const float *logit, const float *low, const float *target, const struct binary_target *weighted, int n_all,
                 float *loss, double *grad, double *hess)
 {
+    if (weighted && weighted->uniform == 0 && !weighted->pos_weight)
+        return loss_of_wide_targets(logit, weighted, n_all, loss, grad, hess);
     if (weighted)
         return EITHER(grad != NULL, loss_of, logit, NULL, NULL, weighted, n_all, loss, grad, hess);
     if (low)
