@@ -29,6 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+# What keeps xentc, PyTorch and JAX from newer instructions than a machine of a set has: the first is that set.
+LIMITS = "XENTC_ISA", "ATEN_CPU_CAPABILITY", "XLA_FLAGS"
+
 # Who does a task, and its cells: shape (the classes are axis 1), dtype, and what else is special about the inputs.
 TASKS = {
     "log_loss": ("xentc sklearn floor", """
@@ -362,13 +365,14 @@ def circumstances():
     import xentc
 
     cpu = re.search("model name.*: (.*)", Path("/proc/cpuinfo").read_text())
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
     versions = {}
     for name in ("xentc", "numpy", "scipy", "scikit-learn", "torch", "jax", "optax", "numba"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return {
         "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join([*limits, "python", *sys.argv]),
         "machine": cpu[1] if cpu else platform.machine(),
         "instruction_set": xentc.show_config(mode="dicts")["instruction_sets"]["chosen"],
         "threads": n_threads(),
