@@ -69,16 +69,26 @@ def test_binary_smoothing_and_weights(rng):
     assert binary_cross_entropy(p, t, **options) == pytest.approx(got, rel=1e-12)
 
 
-def test_binary_edges():
-    x = np.array([INF, -INF, -INF, INF, NAN, 0.0])
-    t = np.array([1.0, 0.0, 1.0, 0.0, 1.0, NAN])
-    loss, grad = binary_cross_entropy_with_logits(x, t, reduction="none", return_grad=True)
-    assert loss.tolist()[:4] == [0, 0, INF, INF]
-    assert np.isnan(loss[4:]).all()
-    assert grad.tolist()[:4] == [0, 0, -1, 1]
-    weightless = binary_cross_entropy_with_logits(x, t, sample_weight=[1, 1, 0, 0, 0, 0], return_grad=True)
-    assert weightless[0] == 0
-    assert (weightless[1][2:] == 0).all()
+@pytest.mark.parametrize("pos_weight", [None, 1.0])
+@pytest.mark.parametrize("targets", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_edges_of_binary_logits(dtype, targets, pos_weight):
+    x = np.array([INF, -INF, -INF, INF, INF, -INF, NAN, 0.0], dtype)
+    t = np.array([1.0, 0.0, 1.0, 0.0, 0.25, 0.25, 1.0, NAN], targets)
+    options = {"pos_weight": pos_weight, "return_hess": True}
+    loss, grad, hess = binary_cross_entropy_with_logits(x, t, reduction="none", **options)
+    assert loss.tolist()[:6] == [0, 0, INF, INF, INF, INF]
+    assert grad.tolist()[:6] == [0, 0, -1, 1, 0.75, -0.25]
+    assert hess.tolist()[:6] == [0] * 6
+    for result in (loss, grad, hess):
+        assert result[6:].tobytes() == np.full(2, NAN, dtype).tobytes()
+        assert not np.signbit(result[result == 0]).any()       # 0, not -0
+    loss, grad, _ = binary_cross_entropy_with_logits(x, t, sample_weight=[1, 1] + [0] * 6, **options)
+    assert loss == 0
+    assert (grad[2:] == 0).all()
+
+
+def test_edges_of_binary_probabilities():
     p = np.array([0.0, 1.0, 0.0, 1.0, NAN])
     loss, grad = binary_cross_entropy(p, [0, 1, 1, 0, 1], reduction="none", return_grad=True)
     assert loss.tolist()[:4] == [0, 0, INF, INF]
