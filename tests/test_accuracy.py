@@ -98,7 +98,8 @@ def test_float32_logits_of_all_sizes(target):
 def test_float32_logits_and_soft_targets():
     x = np.tile(np.geomspace(1e-4, 100, 999, dtype=np.float32), 2)
     x[::2] *= -1
-    for t in (np.float32(0.3), np.float32(1e-9), np.nextafter(np.float32(1), np.float32(0))):
+    of_float32 = [np.float32(0.3), np.float32(1e-9), np.nextafter(np.float32(1), np.float32(0))]
+    for t in (*of_float32, 0.3, 1e-60, 1 - 2.0**-40):
         loss, grad = binary_cross_entropy_with_logits(x, np.full(len(x), t), reduction="none", return_grad=True)
         low, p = softplus(-np.abs(x.astype(Wide)))
         unlikely = np.where(x > 0, 1 - Wide(t), Wide(t))       # what the class weighs whose probability p is

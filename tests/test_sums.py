@@ -95,6 +95,36 @@ def test_blocks_of_losses_are_summed_exactly(c, kind, element, weighted):
     assert value_of(total_share) == (exactly(share) if weighted else n)
 
 
+@pytest.mark.parametrize("n", [1, 15, 16, 127, 128, 1000])
+@pytest.mark.parametrize("exponents", [(-21, 6), (-22, 6), (-21, 7), (-21, -20), (5, 6), (-31, 6), (-21, 14), (-149, 100)])
+def test_blocks_of_float32_losses_are_summed_exactly(c, exponents, n):
+    """Those from 2^-21 to 2^6 are added in float64, sixteen at a time; whatever is beside them goes into bins or chunks."""
+    rng = np.random.default_rng(n)
+    losses = np.ldexp(rng.uniform(1, 2, n).astype(np.float32), rng.integers(*exponents, n))
+    ends = np.float32([2.0**-21, np.nextafter(np.float32(2**6), np.float32(0)), 2.0**6, 2.0**-22, 0.0])
+    losses[: len(ends)] = ends[:n]
+    total, total_share = np.zeros((2, CHUNKS + 4), np.int64)
+    got, out = losses.copy(), np.empty_like(losses)
+    assert not c.finish_single_blocks(got, n, out, total, total_share)
+    assert got.tobytes() == out.tobytes() == losses.tobytes()
+    assert value_of(total) == exactly(losses)
+    assert value_of(total_share) == n
+
+
+@pytest.mark.parametrize("place", [0, 17, 130])
+def test_float32_losses_that_are_no_numbers(c, place):
+    losses = np.full(133, 0.5, np.float32)
+    losses[place] = -np.float32(np.nan)
+    total, total_share = np.zeros((2, CHUNKS + 4), np.int64)
+    out = np.empty_like(losses)
+    assert c.finish_single_blocks(losses, len(losses), out, total, total_share)
+    assert losses.tobytes() == out.tobytes()
+    assert losses[place].tobytes() == np.float32(np.nan).tobytes()
+    losses[place] = np.inf
+    assert not c.finish_single_blocks(losses, len(losses), out, total, total_share)
+    assert total[CHUNKS] == 1
+
+
 # Values around every bound of the bins of groups, and all that no bin takes.
 MOMENTS = {
     "usual": lambda rng, n: rng.exponential(1, n),

@@ -246,6 +246,22 @@ void finish_blocks(double *loss, const double *weight, const double *share, ptrd
     *total_share = sums[1].exact;
 }
 
+/* The same of float32 losses without weights. */
+int finish_single_blocks(float *loss, ptrdiff_t n, float *out, struct exact_sum *total, struct exact_sum *total_share)
+{
+    struct running_sum sums[2];
+    int undefined = 0;
+    memset(sums, 0, sizeof sums);
+    for (ptrdiff_t i = 0; i < n; i += BLOCK)
+        undefined |= PER_SET(sums).finish_singles(loss + i, n - i < BLOCK ? (int)(n - i) : BLOCK, (char *)(out + i), &sums[0],
+                                                  &sums[1]);
+    exact_flush(&sums[0]);
+    exact_flush(&sums[1]);
+    *total = sums[0].exact;
+    *total_share = sums[1].exact;
+    return undefined;
+}
+
 /* Values into the moments of groups, whose bins are then emptied. */
 void add_moments(const double *value, const double *weight, const int64_t *code, ptrdiff_t n, ptrdiff_t n_groups,
                  struct moments *sums, int64_t *counts)

@@ -75,14 +75,14 @@ struct lanes {
     float size[16], tail[16], unlikely[16], q[16], q_low[16], sign[16];
 };
 
-/* Of n elements of half h: sign (unlikely - both q), and both (q - q^2); NaN where a target is. */
+/* Of n elements of half h: sign (unlikely - both q), and both (q - q^2), which knows nothing of a target that is NaN. */
 INLINE void store_derivatives(const struct lanes *lanes, int h, int n, f64x8 unlikely, f64x8 both, double *grad, double *hess)
 {
     f64x8 q = add_f64(load_wide_f32(lanes->q + 8 * h), load_wide_f32(lanes->q_low + 8 * h));
     f64x8 sign = load_wide_f32(lanes->sign + 8 * h);
     store_part_f64(grad, n, fma_f64(sign, fnma_f64(both, q, unlikely), set_f64(0)));               /* 0, not -0 */
     if (hess)
-        store_part_f64(hess, n, fma_f64(both, fnma_f64(q, q, q), sub_f64(unlikely, unlikely)));
+        store_part_f64(hess, n, mul_f64(both, fnma_f64(q, q, q)));
 }
 
 /* Of n elements of half h: the loss of float64 weights, and what the derivatives need. */

@@ -12,7 +12,7 @@ struct logistic_kernels {
                            float *target /* OUT */);
 
     /* t softplus(-x) + (1 - t) softplus(x) of x = logit + low (NULL: 0), and its first and second derivative with respect to x,
-     * the latter or both of which may be NULL. The targets t, or where these are NULL targets with weights, and no low. Returns
+     * the latter or both of which may be NULL; where a loss is NaN, they may not be. The targets t, or where these are NULL targets with weights, and no low. Returns
      * whether all targets are in [0, 1]. */
     int (*loss)(const float *logit, const float *low, const float *target, const struct binary_target *weighted, int n,
                 float *loss /* OUT */, double *grad /* OUT */, double *hess /* OUT */);
