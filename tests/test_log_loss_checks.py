@@ -217,6 +217,24 @@ def test_integers_that_no_float64_holds():
             call()
 
 
+@pytest.mark.parametrize("place", [0, 7, 130, 300])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_what_no_probability_is(columns, dtype, place):
+    """Wherever it stands, in a vector of probabilities or in one of two columns."""
+    y = np.arange(301) % 2
+    for value, message in (
+        (1.5, r"y_prob contains values greater than 1: 1\.5"), (-0.25, r"y_prob contains values lower than 0: -0\.25"),
+        (NAN, r"Input contains NaN\."), (INF, "Input contains infinity"), (-INF, "Input contains infinity"),
+    ):
+        p = np.full((301, columns), 0.5, dtype)
+        p[place, -1] = value
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                    # the rows do not sum to one
+            with pytest.raises(ValueError, match=message):
+                log_loss(y, p if columns == 2 else p[:, 0])
+
+
 def test_positional_and_removed_arguments():
     with pytest.raises(TypeError, match="positional"):
         xentc.log_loss(Y, P, None)
