@@ -151,7 +151,7 @@ static int loss_of_wide_targets(const float *logit, const struct binary_target *
                                 double *hess)
 {
     float single[BLOCK], x[BLOCK], again[BLOCK];
-    double t[BLOCK], slope[BLOCK], curvature[BLOCK];
+    double t[BLOCK], slope[BLOCK], curvature[BLOCK] = {0};
     int element[BLOCK], n = 0;
     for (int i = 0; i < n_all; i++) {
         single[i] = (float)target->t[i];
