@@ -12,7 +12,7 @@ cdef struct logits_block:
     pairs pairs
     double x_target[BLOCK]            # of one-hot rows: the logit of their class
     soft_sums sums                    # losses, and their slopes and curvatures
-    bint narrow                       # losses are float32 and one-hot, and nothing is added to them: they are in `single`
+    bint narrow                       # float32 losses of one-hot rows, but focal ones: they are in `single`
     float single[BLOCK]
     double own_slope[BLOCK]           # slopes without the z-loss
     double z[BLOCK]                   # weights of the z-loss
@@ -23,8 +23,8 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     cdef bint undefined
     b.j, b.first, b.n = j, first, n
     b.one_hot = not j.target.soft and j.terms.uniform == 0
-    b.narrow = b.one_hot and j.out.loss_element == F32 and j.terms.gamma == 0 and j.terms.z == 0
-    if b.narrow and j.n_classes == 2:
+    b.narrow = b.one_hot and j.out.loss_element == F32 and j.terms.gamma == 0
+    if b.narrow and j.n_classes == 2 and j.terms.z == 0:
         two_classes_block(&b, g)
         return
     b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first - j.x_first, n, b.rows), j.pool, g.scratch]
@@ -38,7 +38,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
         memcpy(b.own_slope, b.sums.slope, n * sizeof(double))
     if j.terms.z != 0:
         add_z_loss(&b)
-    if b.narrow:
+    if b.narrow and j.terms.z == 0:
         undefined = finish_singles(j, first, n, b.single, b.sums.loss, &b.t, g)
     else:
         undefined = finish_rows(j, first, n, b.sums.loss, &b.t, g)
@@ -109,6 +109,9 @@ cdef void find_code_losses(logits_block *b) noexcept nogil:
     cdef int i
     if b.narrow:
         KERNELS.cross_entropy.code_loss_single(&b.pairs, b.x_target, b.n, b.single)
+        if j.terms.z != 0:
+            for i in range(b.n):
+                b.sums.loss[i] = b.single[i]
     else:
         KERNELS.cross_entropy.code_loss(&b.pairs, b.x_target, b.n, b.sums.loss, rest)
     if j.terms.gamma != 0:

@@ -24,9 +24,8 @@ static void code_loss_single(const struct pairs *pairs, const double *x_target, 
         for (int h = 0; h < 16 && i + h < n_rows; h += 8) {
             int n = at_most_8(n_rows - i - h);
             f64x8 margin = sub_f64(load_part_f64(pairs->m + i + h, n, 0), load_part_f64(x_target + i + h, n, 0));
-            f64x8 sum = load_part_f64(pairs->sum + i + h, n, 0);
-            f64x8 tail = pairs->unit ? log1p_of_unit_f64(sum) : log1p_short(sum, load_part_f64(pairs->e + i + h, n, 1));
-            store_f64(values + h, add_f64(margin, tail));
+            f64x8 sum = load_part_f64(pairs->sum + i + h, n, 0), e = load_part_f64(pairs->e + i + h, n, 1);
+            store_f64(values + h, add_f64(margin, log1p_short(sum, e)));
         }
         store_part_f32(loss + i, n_rows - i < 16 ? n_rows - i : 16, narrow_f32(values));
     }

@@ -106,7 +106,7 @@ INLINE int loss_of(const float *logit, const float *low, const float *target, co
     find_exponentials(logit, low, n_all, all_r);
     for (int i = 0; i < n_all; i += 16) {
         int n = n_all - i < 16 ? n_all - i : 16;
-        f32x16 x = lanes_from(logit, i, n_all), size = abs_f32(x), r = load_f32(all_r + i), tail = log1p_of_unit_f32(r);
+        f32x16 x = lanes_from(logit, i, n_all), size = abs_f32(x), r = load_f32(all_r + i), tail = log1p_of_unit(r);
         i32x16 negative = less_f32(x, zero);
         struct lanes lanes;
         double values[16] = {0};

@@ -19,7 +19,7 @@ void elementary_functions(int function, const double *x, ptrdiff_t n, double *ou
             for (int j = 0; j < part; j++)
                 narrow[j] = (float)x[i + j];
             store_f32(result, function == 6   ? log_f32(load_f32(narrow))
-                              : function == 7 ? log1p_of_unit_f32(load_f32(narrow))
+                              : function == 7 ? log1p_of_unit(load_f32(narrow))
                                               : exp_f32(load_f32(narrow), set_f32(MAGIC_f32 + EXPONENT_BIAS_f32),
                                                         set_f32((float)(-EXPONENT_BIAS_f32 / LOG2E))));
             for (int j = 0; j < part; j++)

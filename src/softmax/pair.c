@@ -69,7 +69,6 @@ INLINE void store_ratio(f64x8 m, f64x8 r, int n, enum element element, struct pa
  * times the error of r, and float32's exponentials would not do. */
 static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct pairs *pairs)
 {
-    pairs->unit = 0;
     const f64x8 middle = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64), zero = set_f64(0);
     for (int i = 0; i < n_rows; i += 8) {
         const char *rows[8];
@@ -100,7 +99,6 @@ static void pair_wide(struct source x, int n_rows, ptrdiff_t n_classes, struct p
 static void pair_of_logit(const double *x, int n_rows, struct pairs *pairs)
 {
     const f64x8 zero = set_f64(0), index = set_f64(EXPONENT_BIAS_f64 + MIDDLE_f64);
-    pairs->unit = 0;
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
         f64x8 logit = load_part_f64(x + i, n, 0), low, sum = exp_wide(sub_f64(zero, abs_f64(logit)), index, &low);
@@ -145,7 +143,6 @@ INLINE f64x8 join_two(f64x8 m, f64x8 next_m, struct double_double *r, struct dou
 static void join(const struct pairs *parts, int n_parts, ptrdiff_t stride, int first, int n_rows, enum element element,
                  struct pairs *pairs)
 {
-    pairs->unit = 0;
     for (int i = 0; i < n_rows; i += 8) {
         int n = at_most_8(n_rows - i);
         struct double_double r, next;

@@ -9,7 +9,6 @@
  * its ulp. NaN in the row, or m = +-inf: one of them is NaN. */
 struct pairs {
     double m[BLOCK], e[BLOCK], e_low[BLOCK], sum[BLOCK], sum_low[BLOCK];
-    int unit;                                     /* each e is 1 and each sum in [0, 1], or NaN */
     char *cached_exp;                             /* IN   room for exponentials that the gradient needs again, or NULL */
     char is_cached[BLOCK / 8];
 };

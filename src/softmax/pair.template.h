@@ -156,7 +156,6 @@ static void TYPED(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct
 {
     int rows_in_lanes = TYPED(rows_in_lanes)(n_classes), size = rows_in_lanes ? LANES : 8;
     struct TYPED(scaling) near;
-    pairs->unit = n_classes == 2 && TYPED(ELEMENT) == F32;
     for (int i = 0; i < LANES; i++) {
         near.c[i] = 0;
         near.magic[i] = TYPED(MAGIC) + (TYPED(EXPONENT_BIAS) + TYPED(MIDDLE));
