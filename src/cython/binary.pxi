@@ -34,9 +34,9 @@ cdef void binary_block(const job *j, Py_ssize_t first, int n, gathered *g) noexc
             valid = KERNELS.binary.sigmoid_loss(x, &target, j.terms.gamma, n, loss, slope, curvature)
         undefined = finish_rows(j, first, n, loss, &t, g)
     if not valid:
-        read_elements(&j.x.rows, first, n, x)
-        read_elements(&j.target.rows, first, n, given)
         for i in range(n):
+            if plain:
+                given[i] = single_given[i]
             if given[i] < 0 or given[i] > 1:
                 g.bad_row = min(g.bad_row, first + i)
             if j.terms.of_probability and (x[i] < 0 or x[i] > 1):
