@@ -184,7 +184,7 @@ def test_every_keyword_where_kernels_change_their_shape(rng, monkeypatch, dtype,
                 check(d_hidden, (wide[0] @ wide[1], np.abs(wide[0]) @ np.abs(wide[1])), eps, k, f"{k} {kind} {names}")
 
 
-@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float64, np.float32]))
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("kind", ROW_KINDS)
 def test_tiles_are_joined_to_the_last_digits(monkeypatch, kind, dtype):
     # The weights are the logits of rows that are 1 for one feature each.

@@ -24,7 +24,7 @@ cdef void cross_entropy_block(const job *j, Py_ssize_t first, int n, gathered *g
     b.j, b.first, b.n = j, first, n
     b.one_hot = not j.target.soft and j.terms.uniform == 0
     b.narrow = b.one_hot and j.out.loss_element == F32 and j.terms.gamma == 0
-    if b.narrow and j.n_classes == 2 and j.terms.z == 0:
+    if b.narrow and j.n_classes == 2 and j.terms.z == 0 and j.pairs == NULL:
         two_classes_block(&b, g)
         return
     b.x = [b.rows, j.x.class_stride, j.x.rows.element, fill_rows(&j.x.rows, first - j.x_first, n, b.rows), j.pool, g.scratch]
