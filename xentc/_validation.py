@@ -161,6 +161,8 @@ def check_out(out: Any, name: str, like: np.ndarray, like_name: str, others: dic
         raise ValueError(f"{name} is read-only")
     if not flags.forc and _shares_elements(out):
         raise ValueError(f"{name} has strides {out.strides}: its elements share memory")
+    if not _core.may_meet(out, (like, *others.values())):
+        return False                              # the quickest
     for other, array in others.items():
         if array is not None and _overlap(out, array):
             raise ValueError(f"{name} shares memory with {other}")
@@ -182,9 +184,6 @@ def _shares_elements(a: np.ndarray) -> bool:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    known = a.dtype.isbuiltin == 1 == b.dtype.isbuiltin           # to buffers
-    if not (_core.extents_meet(a, b) if known else np.may_share_memory(a, b)):
-        return False
     effort: Any = 10_000  # enough for any layout that slicing makes
     try:
         return bool(np.shares_memory(a, b, max_work=effort))

@@ -81,23 +81,34 @@ cdef class Rows:
         PyBuffer_Release(&self.buffer)         # does nothing for a buffer that was never filled
 
 
-def extents_meet(a, b):
-    """Whether the memory from the first to the last element of an array meets that of another one."""
+cdef bint find_extent(array, size_t *ends) except -1:
+    # Where the memory of all elements begins and ends; whether there is any.
     cdef Py_buffer buffer
-    cdef size_t[4] ends               # where a begins and ends, then b
-    cdef bint empty = False
-    cdef int i, d
     cdef Py_ssize_t step
-    for i in range(2):
-        PyObject_GetBuffer(b if i else a, &buffer, PyBUF_STRIDES)
-        ends[2 * i] = ends[2 * i + 1] = <size_t>buffer.buf
-        for d in range(buffer.ndim):
-            step = (buffer.shape[d] - 1) * buffer.strides[d]
-            ends[2 * i + (step > 0)] += step
-        ends[2 * i + 1] += buffer.itemsize
-        empty |= buffer.len == 0
-        PyBuffer_Release(&buffer)
-    return not empty and ends[0] < ends[3] and ends[2] < ends[1]
+    cdef int d
+    PyObject_GetBuffer(array, &buffer, PyBUF_STRIDES)
+    ends[0], ends[1] = <size_t>buffer.buf, <size_t>buffer.buf + buffer.itemsize
+    for d in range(buffer.ndim):
+        step = (buffer.shape[d] - 1) * buffer.strides[d]
+        ends[step > 0] += step
+    cdef bint some = buffer.len > 0
+    PyBuffer_Release(&buffer)
+    return some
+
+
+def may_meet(array, tuple others):
+    """Whether the memory from the first to the last element of an array meets that of another one, or of a dtype that
+    buffers do not know; None is no array."""
+    cdef size_t[2] own, of
+    try:
+        if not find_extent(array, own):
+            return False
+        for other in others:
+            if other is not None and find_extent(other, of) and own[0] < of[1] and of[0] < own[1]:
+                return True
+    except (ValueError, BufferError):
+        return True
+    return False
 
 
 cdef view floats(view v) noexcept:
