@@ -73,6 +73,20 @@ INLINE void TYPED(pack_group)(struct source group, ptrdiff_t n_classes, REAL *ti
         TYPED(store)(tile + LANES, pairs[1]);
         return;
     }
+    if (follow && n_classes == TYPED(QUAD) - 1) {
+        /* With the first class of the row after each; what is after the last may not be there. */
+        const char *places[LANES];
+        REAL last[TYPED(QUAD)] = {0};
+        VECTOR columns[TYPED(QUAD)];
+        for (int i = 0; i < LANES - 1; i++)
+            places[i] = rows[i];
+        memcpy(last, rows[LANES - 1], (size_t)n_classes * sizeof(REAL));
+        places[LANES - 1] = (const char *)last;
+        TYPED(columns)(places, 0, columns);
+        for (ptrdiff_t j = 0; j < n_classes; j++)
+            TYPED(store)(tile + j * LANES, columns[j]);
+        return;
+    }
     if (n_classes < TYPED(QUAD)) {
         for (int i = 0; i < LANES; i++)
             for (ptrdiff_t j = 0; j < n_classes; j++)

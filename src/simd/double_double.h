@@ -40,7 +40,13 @@ INLINE void add_terms_f64(f64x8 *sum, f64x8 *low, f64x8 term)
     *low = add_f64(*low, error);
 }
 
-/* float32 terms need no low part: float64 is wide enough. */
+/* Sums of float32 terms need no low part: float64 is wide enough. */
+INLINE void accumulate_f32(f64x8 *sum, f64x8 *low, f64x8 term)
+{
+    (void)low;
+    *sum = add_f64(*sum, term);
+}
+
 INLINE void add_terms_f32(f64x8 *sum, f64x8 *low, f32x16 term)
 {
     (void)low;

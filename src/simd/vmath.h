@@ -89,11 +89,11 @@ INLINE f64x8 lowest_f64(f64x8 index)
     return mul_f64(index, set_f64(-0x1.62e42fefa39efp-1));
 }
 
-/* exp(x) for x <= 0 right to 2^-28, for float32 results; 0 below -709. */
-INLINE f64x8 exp_short(f64x8 x)
+/* exp(x) * 2^(index - bias) right to 2^-28, for float32 results. */
+INLINE f64x8 exp_short(f64x8 x, f64x8 index)
 {
-    f64x8 magic = set_f64(MAGIC_f64 + EXPONENT_BIAS_f64), q = set_f64(EXP_f32[EXP_TERMS_f32 - 1]);
-    x = max_f64(lowest_f64(set_f64(EXPONENT_BIAS_f64)), x);
+    f64x8 magic = add_f64(set_f64(MAGIC_f64), index), q = set_f64(EXP_f32[EXP_TERMS_f32 - 1]);
+    x = max_f64(lowest_f64(index), x);
     f64x8 z = fma_f64(x, set_f64(LOG2E), magic), r = fnma_f64(sub_f64(z, magic), set_f64(0x1.62e42fefa39efp-1), x);
     for (int i = EXP_TERMS_f32 - 2; i >= 0; i--)
         q = fma_f64(q, r, set_f64(EXP_f32[i]));

@@ -17,10 +17,10 @@ INLINE void TYPED(add_across)(struct source x, int n_groups, ptrdiff_t j, ptrdif
             v[1] = TYPED(load)((const REAL *)(const void *)q);
         }
         TYPED(exponentials)(1 + two, v, &of, centred, &states[g].max_x);
-        VECTOR term = TYPED(enter)(&states[g], v[0]);
         if (two)
-            term = TYPED(add)(term, TYPED(enter)(&states[g], v[1]));
-        TYPED(add_terms)(states[g].sum, states[g].low, term);
+            TYPED(enter_two)(&states[g], v[0], v[1]);
+        else
+            TYPED(add_terms)(states[g].sum, states[g].low, TYPED(enter)(&states[g], v[0]));
     }
 }
 
@@ -47,7 +47,7 @@ INLINE struct lane_sum TYPED(merge_across)(const struct TYPED(state) (*states)[B
                                      {states[l][g].sum[h], states[l][g].low[h]}};
     for (int width = LANES / 2; width; width /= 2)
         for (int l = 0; l < width; l++)
-            merge_lanes(&lanes[l], &lanes[l + width]);
+            TYPED(merge_lanes)(&lanes[l], &lanes[l + width]);
     return lanes[0];
 }
 
@@ -77,5 +77,5 @@ INLINE void TYPED(sum_across_rows)(struct TYPED(across) *of, ptrdiff_t n_classes
     for (int i = 1; i < n; i++)
         for (int g = 0; g < of->n_groups; g++)
             for (int h = 0; h < LANES / 8; h++)
-                merge_lanes(&of->sum[g][h], &of->sum[i * of->n_groups + g][h]);
+                TYPED(merge_lanes)(&of->sum[g][h], &of->sum[i * of->n_groups + g][h]);
 }

@@ -12,15 +12,7 @@ struct lane_sum {
     struct double_double sum;
 };
 
-/* Of two lanes of a row, each the sum of its terms but the largest: the smaller of the two largest enters. */
-INLINE void merge_lanes(struct lane_sum *a, const struct lane_sum *b)
-{
-    accumulate_f64(&a->sum.high, &a->sum.low, b->sum.high);
-    a->sum.low = add_f64(a->sum.low, b->sum.low);
-    accumulate_f64(&a->sum.high, &a->sum.low, min_f64(a->max_e, b->max_e));
-    a->max_e = max_f64(a->max_e, b->max_e);
-    a->max_x = max_f64(a->max_x, b->max_x);
-}
+enum { FIELDS_f64 = 4, FIELDS_f32 = 3 };
 
 INLINE struct lane_sum lane_of(const f64x8 (*columns)[8], int l)
 {

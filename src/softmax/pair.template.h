@@ -6,7 +6,9 @@
 /* The pairs of up to eight rows; near: all |m| <= NEAR. */
 INLINE void TYPED(store_pairs)(f64x8 m, struct double_double sum, int n, struct pairs *pairs, int first, int near)
 {
-    f64x8 e_low, e = TYPED(largest)(m, near, &e_low), total_low, total = fast_two_sum(sum.high, sum.low, &total_low);
+    f64x8 e_low, e = TYPED(largest)(m, near, &e_low), total_low = set_f64(0), total = sum.high;
+    if (TYPED(ELEMENT) == F64)
+        total = fast_two_sum(sum.high, sum.low, &total_low);
     store_part_f64(pairs->m + first, n, m);
     store_part_f64(pairs->e + first, n, e);
     store_part_f64(pairs->e_low + first, n, e_low);
@@ -89,7 +91,7 @@ INLINE void TYPED(pair_two)(struct source group, int n, struct pairs *pairs, int
             r_low = fma_f64(r, choose_f64(less_f64(size, set_f64(INFINITY)), low, zero), r_low);
             r = fast_two_sum(r, r_low, &r_low);
         } else
-            r = exp_short(sub_f64(zero, abs_f64(sub_f64(a, b))));
+            r = exp_short(sub_f64(zero, abs_f64(sub_f64(a, b))), set_f64(EXPONENT_BIAS_f64));
         r = fma_f64(m, zero, r);                  /* NaN where m is infinite */
         int i = first + 8 * h, n_valid = at_most_8(n - 8 * h);
         store_part_f64(pairs->m + i, n_valid, m);

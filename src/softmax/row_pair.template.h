@@ -24,11 +24,12 @@ INLINE VECTOR TYPED(enter)(struct TYPED(state) *state, VECTOR e)
     return term;
 }
 
-/* Vectors of exponentials enter the sum in twos. */
+/* Vectors of exponentials enter the sum in twos: only the larger of two can be the largest of all. With a NaN among them, the
+ * smaller is the one and the larger the other, too. */
 INLINE void TYPED(enter_two)(struct TYPED(state) *state, VECTOR e, VECTOR following)
 {
-    VECTOR term = TYPED(enter)(state, e), other = TYPED(enter)(state, following);
-    TYPED(add_terms)(state->sum, state->low, TYPED(add)(term, other));
+    VECTOR smaller = TYPED(min)(e, following), larger = TYPED(max)(following, e);
+    TYPED(add_terms)(state->sum, state->low, TYPED(add)(smaller, TYPED(enter)(state, larger)));
 }
 
 INLINE void TYPED(enter_all)(struct TYPED(state) *state, const REAL *e, ptrdiff_t n_vectors)
@@ -38,6 +39,16 @@ INLINE void TYPED(enter_all)(struct TYPED(state) *state, const REAL *e, ptrdiff_
         TYPED(enter_two)(state, TYPED(load)(e + j * LANES), TYPED(load)(e + (j + 1) * LANES));
     if (j < n_vectors)
         TYPED(add_terms)(state->sum, state->low, TYPED(enter)(state, TYPED(load)(e + j * LANES)));
+}
+
+/* Of two lanes of a row, each the sum of its terms but the largest: the smaller of the two largest enters. */
+INLINE void TYPED(merge_lanes)(struct lane_sum *a, const struct lane_sum *b)
+{
+    TYPED(accumulate)(&a->sum.high, &a->sum.low, b->sum.high);
+    a->sum.low = add_f64(a->sum.low, b->sum.low);
+    TYPED(accumulate)(&a->sum.high, &a->sum.low, min_f64(a->max_e, b->max_e));
+    a->max_e = max_f64(a->max_e, b->max_e);
+    a->max_x = max_f64(a->max_x, b->max_x);
 }
 
 /* A scaling as vectors, of a row a lane or of one row in all of them. */
@@ -57,12 +68,11 @@ INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(lane_scalin
 }
 
 /* Of n values, into whole vectors: the last one is filled up with zeros. next: lines to be fetched meanwhile, one with each
- * vector. First all exponentials, then their sum: one loop of both would wait for each. Where a vector is one register, twice as
- * many are under way, and it does not. */
+ * vector. First all exponentials, then their sum: one loop of both would wait for each. */
 INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t n, const struct TYPED(lane_scaling) *of,
                            int centred, struct lines next, REAL *e)
 {
-    ptrdiff_t j = 0, entered = 0;
+    ptrdiff_t j = 0;
     for (; j + 2 * LANES <= n; j += 2 * LANES) {
         __builtin_prefetch(next.first);
         __builtin_prefetch(next.first + next.stride);
@@ -71,17 +81,13 @@ INLINE void TYPED(add_all)(struct TYPED(state) *state, const REAL *x, ptrdiff_t 
         TYPED(exponentials)(2, v, of, centred, &state->max_x);
         TYPED(store)(e + j, v[0]);
         TYPED(store)(e + j + LANES, v[1]);
-        if (REGISTERS == 1) {
-            TYPED(enter_two)(state, v[0], v[1]);
-            entered = j + 2 * LANES;
-        }
     }
     for (; j < n; j += LANES) {
         VECTOR v = j + LANES <= n ? TYPED(load)(x + j) : TYPED(load_some)(x + j, (int)(n - j), -INFINITY);
         TYPED(exponentials)(1, &v, of, centred, &state->max_x);
         TYPED(store)(e + j, v);
     }
-    TYPED(enter_all)(state, e + entered, (n - entered + LANES - 1) / LANES);
+    TYPED(enter_all)(state, e, (n + LANES - 1) / LANES);
 }
 
 /* Lanes are rows: `tile` holds the classes one after the other, LANES rows each, and then their exponentials. next: as many
@@ -101,39 +107,85 @@ INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, co
                                         int centred, REAL *e, struct TYPED(state) *state)
 {
     struct TYPED(lane_scaling) of = {TYPED(set)(scaling->c[i]), TYPED(set)(scaling->magic[i]), TYPED(set)(scaling->lowest[i])};
-    struct TYPED(state) local = *state;
     for (ptrdiff_t first = 0; first < n_classes; first += PIECE * LANES) {
         ptrdiff_t n = n_classes - first < PIECE * LANES ? n_classes - first : PIECE * LANES;
         struct lines next = {(const char *)(row + first) + AHEAD, 64};
-        TYPED(add_all)(&local, row + first, n, &of, centred, next, e);
+        TYPED(add_all)(state, row + first, n, &of, centred, next, e);
     }
-    *state = local;
 }
 
-/* One segment of eight rows. Rows of neighbouring classes are read one after the other; others go through a tile of some
- * classes of all rows, class by class where rows may share their cache lines. The lane of a class is the same. */
-INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                          int centred)
+/* Of eight rows the lanes, down to eight of a row, field by field as in struct lane_sum; sums of float32 have no low part. */
+struct TYPED(row_lanes) {
+    double field[TYPED(FIELDS)][8][8];
+};
+
+/* Lanes merge by halves. */
+INLINE void TYPED(set_row_lanes)(struct TYPED(row_lanes) *lanes, int i, const struct TYPED(state) *state)
 {
-    struct TYPED(state) states[8];
-    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *e = take(&group.scratch, PIECE * LINE);
-    const int direct = TYPED(direct)(group),
-              in_order = group.class_stride > 0 && group.class_stride <= (ptrdiff_t)sizeof(REAL);
-    const int by_class = !in_order && group.row_stride && group.element == TYPED(ELEMENT);
-    const ptrdiff_t tile = direct ? n_classes : TILE;
-    for (int i = 0; i < 8; i++)
-        TYPED(start)(&states[i]);
-    for (int i = 0; in_order && i < 8; i++) {
+    struct lane_sum row = {WIDEN(state->max_x, 0), WIDEN(state->max_e, 0), {state->sum[0], state->low[0]}};
+    if (LANES == 16) {
+        const int h = LANES / 8 - 1;
+        struct lane_sum others = {WIDEN(state->max_x, h), WIDEN(state->max_e, h), {state->sum[h], state->low[h]}};
+        TYPED(merge_lanes)(&row, &others);
+    }
+    store_f64(lanes->field[0][i], row.max_x);
+    store_f64(lanes->field[1][i], row.max_e);
+    store_f64(lanes->field[2][i], row.sum.high);
+    if (TYPED(FIELDS) == 4)
+        store_f64(lanes->field[3][i], row.sum.low);
+}
+
+INLINE struct lane_sum TYPED(merge_row_lanes)(const struct TYPED(row_lanes) *rows)
+{
+    f64x8 columns[4][8];
+    for (int field = 0; field < TYPED(FIELDS); field++)
+        transpose_8(rows->field[field], columns[field]);
+    for (int l = 0; TYPED(FIELDS) < 4 && l < 8; l++)
+        columns[3][l] = set_f64(0);
+    for (int width = 4; width; width /= 2)
+        for (int l = 0; l < width; l++) {
+            struct lane_sum lanes = lane_of(columns, l), others = lane_of(columns, l + width);
+            TYPED(merge_lanes)(&lanes, &others);
+            columns[0][l] = lanes.max_x;
+            columns[1][l] = lanes.max_e;
+            columns[2][l] = lanes.sum.high;
+            columns[3][l] = lanes.sum.low;
+        }
+    return lane_of(columns, 0);
+}
+
+/* Of eight rows whose classes lie one after the other: row by row. */
+INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
+                                     int centred, struct TYPED(row_lanes) *lanes)
+{
+    REAL *copy = take(&group.scratch, TILE * sizeof *copy), *e = take(&group.scratch, PIECE * LINE);
+    const ptrdiff_t tile = TYPED(direct)(group) ? n_classes : TILE;
+    for (int i = 0; i < 8; i++) {
+        struct TYPED(state) state;
         if (i && group.rows[i] == group.rows[0]) {
-            states[i] = states[0];
+            for (int field = 0; field < TYPED(FIELDS); field++)
+                store_f64(lanes->field[field][i], load_f64(lanes->field[field][0]));
             continue;
         }
+        TYPED(start)(&state);
         for (ptrdiff_t first = 0; first < n_classes; first += tile) {
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy[0]), n, scaling, i, centred, e, &states[i]);
+            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy), n, scaling, i, centred, e, &state);
         }
+        TYPED(set_row_lanes)(lanes, i, &state);
     }
-    for (ptrdiff_t first = 0; !in_order && first < n_classes; first += TILE) {
+}
+
+/* Of any eight rows: through a tile of some classes of all, class by class where rows may share their cache lines. */
+INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
+                                     int centred, struct TYPED(row_lanes) *lanes)
+{
+    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *e = take(&group.scratch, PIECE * LINE);
+    const int by_class = group.row_stride && group.element == TYPED(ELEMENT);
+    struct TYPED(state) states[8];
+    for (int i = 0; i < 8; i++)
+        TYPED(start)(&states[i]);
+    for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
         ptrdiff_t n = n_classes - first < TILE ? n_classes - first : TILE;
         for (ptrdiff_t j = 0; by_class && j < n; j++)
             for (int i = 0; i < 8; i++)
@@ -145,38 +197,25 @@ INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_class
             }
             if (!by_class)
                 TYPED(read)(group.rows[i] + first * group.class_stride, group.class_stride, group.element, n, copy[i]);
-            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, &states[i]);
+            struct TYPED(state) local = states[i];
+            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, &local);
+            states[i] = local;
         }
     }
-    /* Lanes merge by halves: those of a row down to eight, then transposed, all rows together. */
-    double parts[4][8][8];
-    for (int i = 0; i < 8; i++) {
-        const REAL *x = (const REAL *)&states[i].max_x, *e = (const REAL *)&states[i].max_e;
-        struct lane_sum lanes = {TYPED(load_wide)(x), TYPED(load_wide)(e), {states[i].sum[0], states[i].low[0]}};
-        if (LANES == 16) {
-            const int h = LANES / 8 - 1;
-            struct lane_sum others = {TYPED(load_wide)(x + 8 * h), TYPED(load_wide)(e + 8 * h),
-                                      {states[i].sum[h], states[i].low[h]}};
-            merge_lanes(&lanes, &others);
-        }
-        store_f64(parts[0][i], lanes.max_x);
-        store_f64(parts[1][i], lanes.max_e);
-        store_f64(parts[2][i], lanes.sum.high);
-        store_f64(parts[3][i], lanes.sum.low);
-    }
-    f64x8 columns[4][8];
-    for (int field = 0; field < 4; field++)
-        transpose_8(parts[field], columns[field]);
-    for (int width = 4; width; width /= 2)
-        for (int l = 0; l < width; l++) {
-            struct lane_sum lanes = lane_of(columns, l), others = lane_of(columns, l + width);
-            merge_lanes(&lanes, &others);
-            columns[0][l] = lanes.max_x;
-            columns[1][l] = lanes.max_e;
-            columns[2][l] = lanes.sum.high;
-            columns[3][l] = lanes.sum.low;
-        }
-    return lane_of(columns, 0);
+    for (int i = 0; i < 8; i++)
+        TYPED(set_row_lanes)(lanes, i, &states[i]);
+}
+
+/* One segment of eight rows. The lane of a class is the same in both ways. */
+INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
+                                          int centred)
+{
+    struct TYPED(row_lanes) lanes;
+    if (group.class_stride > 0 && group.class_stride <= (ptrdiff_t)sizeof(REAL))
+        TYPED(sum_rows_in_order)(group, n_classes, scaling, centred, &lanes);
+    else
+        TYPED(sum_rows_by_tiles)(group, n_classes, scaling, centred, &lanes);
+    return TYPED(merge_row_lanes)(&lanes);
 }
 
 struct TYPED(segments) {
@@ -209,6 +248,6 @@ INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_cl
     of.centred = centred;
     int n = run_segments(group.pool, TYPED(sum_one_segment), &of.segments, n_classes, group.scratch);
     for (int i = 1; i < n; i++)
-        merge_lanes(&of.sum[0], &of.sum[i]);
+        TYPED(merge_lanes)(&of.sum[0], &of.sum[i]);
     return of.sum[0];
 }

@@ -41,7 +41,7 @@ INLINE f64x8 TYPED(largest)(f64x8 m, int near, f64x8 *low)
     if (TYPED(ELEMENT) == F64)
         return exp_wide(x, index, low);
     *low = set_f64(0);
-    return exp_f64(x, add_f64(set_f64(MAGIC_f64), index), lowest_f64(index));
+    return exp_short(x, index);
 }
 
 /* The scaling of eight rows whose maxima are m, from place `at`. */
