@@ -272,6 +272,19 @@ def test_every_layout_gives_the_bits_of_plain_copies(loss, data, part):
                     assert a.squeeze().strides == np.empty_like(case.x.squeeze(), a.dtype).strides
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_that_come_again(dtype):
+    """Next to each other and apart, of as many classes as have a way of their own."""
+    rng = np.random.default_rng(0)
+    for k in (k for k in AROUND if k <= 600 or k in (4096, 16384)):
+        two = (rng.standard_normal((2, k)) * 3).astype(dtype)
+        for x in (np.broadcast_to(two[:, None], (2, 9, k)), np.broadcast_to(two, (9, 2, k))):
+            target = rng.integers(0, k, x.shape[:-1])
+            got, want = (cross_entropy(a, target, axis=-1, reduction="none", return_grad=True) for a in (x, x.copy()))
+            for result, expected in zip((*got, special.softmax(x)), (*want, special.softmax(x.copy())), strict=True):
+                np.testing.assert_array_equal(result, expected, strict=True)
+
+
 @every_loss
 @examples(10)
 def test_no_rows(loss, data):

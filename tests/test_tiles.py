@@ -146,13 +146,15 @@ def test_shapes_end_where_kernels_change(c, size):
     assert all(most[name] <= narrower[name] for name in most), "narrower elements: at least as many classes"
     for more in (0, 1):
         assert c.lanes_are_rows(most["ROWS_IN_LANES"] + more, size) == (not more)
-        assert (c.exponentials_of(most["CACHED_EXPONENTIALS"] + more, size) > 0) == (not more)
+        assert (c.exponentials_of(most["CACHED_IN_LANES"] + more, size) > 0) == (not more)
+        assert (c.exponentials_of(most["ROWS_IN_LANES"] + more, size) > 0) == more
+        assert (c.exponentials_of(most["CACHED_ROWS"] + more, size) > 0) == (not more)
         assert (segments(c, most["ONE_SEGMENT"] + more)[0] == 1) == (not more)
         assert (segments(c, most["EQUAL_SEGMENTS"] + more)[1] <= SEGMENT) == (not more)
         assert ((most["LESS_THAN_A_PIECE"] + more) * size < 16) == (not more)
     codes = np.arange(most["CODES_AS_FLOATS"] - 3, most["CODES_AS_FLOATS"] + 1)
     assert len(set(codes.astype(np.float32))) == len(codes), "codes are compared as float32"
-    assert most["CACHED_EXPONENTIALS"] <= most["ROWS_IN_LANES"], "only rows in lanes keep exponentials"
+    assert most["CACHED_ROWS"] <= most["ONE_SEGMENT"], "segments keep no exponentials"
 
 
 @pytest.mark.parametrize("size", [8, 4])
@@ -162,7 +164,7 @@ def test_scratch_memory_is_whole_lines(c, size):
         room = c.scratch_of(k, size)
         assert room % 64 == 0
         assert room <= 256 * 1024
-        assert c.exponentials_of(k, size) <= min(room, 1 << 16)
+        assert c.exponentials_of(k, size) <= min(room, 144 * 1024)
 
 
 def test_pieces_of_scratch_memory(c):

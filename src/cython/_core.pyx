@@ -24,7 +24,7 @@ from libc.string cimport memchr, memcpy, memset
 from kernels cimport (
     AMOUNTS, BF16, BLOCK, BLOCK_BYTES, CHUNKS, ELEMENTS, F16, F32, F64, I16, I32, I64, I8, LINE, LOGARITHMS, MOMENTS,
     PROBABILITIES, SEGMENT, SHAPES, STREAM_BYTES, U16, U32, U64, U8, XENTC_COMPILER, XENTC_VERSION, binary_target,
-    class_target, clip, codes, codes_of_elements, codes_of_items, derivative, element, exact_add, exact_carry,
+    block_rows, class_target, clip, codes, codes_of_elements, codes_of_items, derivative, element, exact_add, exact_carry,
     exact_flush, exact_merge, exact_rounded, exact_sum, exponentials_bytes, focal_derivative, groups, item, kernels,
     moments, most_classes, pairs, probabilities, probability_kind, running_sum, scratch_bytes, seen_items, segment_pool,
     shape, sink, soft_sums, source, take, value_range, whole_lines, write_element, xentc_enter_kernels, xentc_forked,

@@ -56,6 +56,7 @@ cdef extern from "memory/shapes.h" nogil:
     enum shape:
         SHAPES
     ptrdiff_t most_classes(shape, size_t)
+    ptrdiff_t block_rows(ptrdiff_t, size_t)
 
 cdef extern from "memory/scratch.h" nogil:
     enum:

@@ -77,10 +77,9 @@ cdef void gather_all(const workers *all, gathered *result) noexcept:
 
 cdef int run(block_loop loop, job *j, int n_threads, gathered *result) except -1:
     # All blocks of the call, in slices between which Ctrl-C is looked for.
-    cdef Py_ssize_t row_bytes = j.n_classes * computed_size(j)
     # Rows that share their cache lines go together, whatever their length.
     cdef bint across = not -8 <= j.x.class_stride <= 8
-    cdef Py_ssize_t block = BLOCK if across else max(1, min(<Py_ssize_t>BLOCK, BLOCK_BYTES // max(row_bytes, 1)))
+    cdef Py_ssize_t block = BLOCK if across else block_rows(j.n_classes, computed_size(j))
     cdef Py_ssize_t n_blocks = (j.n_rows + block - 1) // block
     cdef Py_ssize_t blocks_per_slice = max(<Py_ssize_t>n_threads, SLICE * n_threads // max(block * j.n_classes, 1))
     cdef Py_ssize_t chunk = max(1, CHUNK // max(block * j.n_classes, 1))

@@ -22,10 +22,15 @@ static inline __attribute__((always_inline)) void *take(char **scratch, size_t b
     return piece;
 }
 
-/* Of a block's exponentials in elements of `size` bytes, for rows so short that they are kept. */
+/* Of a block's exponentials in elements of `size` bytes, where they are kept for the gradient: class by class of rows in lanes,
+ * else row by row, each from where a line begins. */
 static inline size_t exponentials_bytes(ptrdiff_t n_classes, size_t size)
 {
-    return n_classes > most_classes(CACHED_EXPONENTIALS, size) ? 0 : (size_t)n_classes * BLOCK * size;
+    if (n_classes <= most_classes(CACHED_IN_LANES, size))
+        return (size_t)n_classes * BLOCK * size;
+    if (n_classes <= most_classes(ROWS_IN_LANES, size) || n_classes > most_classes(CACHED_ROWS, size))
+        return 0;
+    return (size_t)block_rows(n_classes, size) * whole_lines((size_t)n_classes * size);
 }
 
 /* The most that is taken at a time of rows of so many classes, computed in such elements. */
@@ -39,7 +44,7 @@ static inline size_t scratch_bytes(ptrdiff_t n_classes, size_t size)
                (size_t)n_classes * LINE * (1 + 2 + 2 + 1);
     /* The states of a block of rows side by side, six lines for each 16 of them in each of 16 lanes; and the sums of the
      * segments, twice: of at most MOST_SEGMENTS, or as many groups of rows as a block has. */
-    return some + 6 * LINE * BLOCK + 2 * 8 * LINE * (size_t)(n_classes > SEGMENT ? MOST_SEGMENTS : BLOCK / 8);
+    return some + exponentials_bytes(n_classes, size) + 6 * LINE * BLOCK + 2 * 8 * LINE * (size_t)(n_classes > SEGMENT ? MOST_SEGMENTS : BLOCK / 8);
 }
 
 #endif

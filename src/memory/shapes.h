@@ -8,8 +8,8 @@
 
 enum {
     BLOCK = 128,                                  /* rows of a block at the most */
-    CACHED_EXP_BYTES = 1 << 16,                   /* bytes of a block's exponentials that the gradient finds again */
     ROWS_IN_LANES_BYTES = 768,                    /* up to so many of classes, lanes are rows; above, lanes are classes */
+    CACHED_IN_LANES_BYTES = 512,                  /* the same for rows in lanes whose exponentials are kept for the gradient */
     PIECE = 16,                                   /* vectors of a long row whose exponentials are found before their sum */
     WIDE_COLUMNS = 8,                             /* classes that are read once where each is computed in twice the precision */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
@@ -28,8 +28,9 @@ enum shape {
     ONE_VECTOR,                                   /* of classes */
     READ_ONCE,                                    /* where each is computed in twice the precision */
     WHOLE_BLOCKS,                                 /* BLOCK rows of a block; above, fewer */
-    CACHED_EXPONENTIALS,                          /* the gradient has those of the sum */
+    CACHED_IN_LANES,                              /* the gradient has the exponentials of the sum, of rows in lanes */
     ROWS_IN_LANES,                                /* above, classes are */
+    CACHED_ROWS,                                  /* of classes in lanes, the gradient has the exponentials of the sum */
     ONE_PIECE,                                    /* of a long row's exponentials */
     STAGED,                                       /* short rows are written together */
     ONE_TILE,
@@ -50,8 +51,9 @@ static inline ptrdiff_t most_classes(enum shape shape, size_t size)
     case ONE_VECTOR: return 64 / bytes;
     case READ_ONCE: return WIDE_COLUMNS;
     case WHOLE_BLOCKS: return BLOCK_BYTES / (BLOCK * bytes);
-    case CACHED_EXPONENTIALS: return CACHED_EXP_BYTES / (BLOCK * bytes);
+    case CACHED_IN_LANES: return CACHED_IN_LANES_BYTES / bytes;
     case ROWS_IN_LANES: return ROWS_IN_LANES_BYTES / bytes;
+    case CACHED_ROWS: return BLOCK_BYTES / bytes < SEGMENT ? BLOCK_BYTES / bytes : SEGMENT;
     case ONE_PIECE: return PIECE * 64 / bytes;
     case STAGED: return STAGE / 64;
     case ONE_TILE: return TILE;
@@ -61,6 +63,13 @@ static inline ptrdiff_t most_classes(enum shape shape, size_t size)
     case SHAPES: break;
     }
     return 0;
+}
+
+/* Rows of a block. */
+static inline ptrdiff_t block_rows(ptrdiff_t n_classes, size_t size)
+{
+    const ptrdiff_t bytes = n_classes * (ptrdiff_t)size, rows = BLOCK_BYTES / (bytes > 0 ? bytes : 1);
+    return rows < 1 ? 1 : rows < BLOCK ? rows : BLOCK;
 }
 
 #endif

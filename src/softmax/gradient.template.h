@@ -12,12 +12,21 @@ struct TYPED(pulled) {
     struct target_form form;
     double scale;
     ptrdiff_t begin;
+    int cached;                                   /* x are the exponentials */
 };
 
 INLINE VECTOR TYPED(gradient_of)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
 {
     (void)j, (void)n_valid;
     return TYPED(scaled_softmax)(x, of);
+}
+
+/* The same where x are the exponentials. */
+INLINE VECTOR TYPED(cached_gradient_of)(const void *of, ptrdiff_t j, int n_valid, VECTOR exponentials)
+{
+    const struct TYPED(lane_factors) *factors = of;
+    (void)j, (void)n_valid;
+    return TYPED(mul)(exponentials, factors->fraction);
 }
 
 /* scale times the weights of rows in lanes are subtracted. */
@@ -55,7 +64,8 @@ INLINE VECTOR TYPED(gradient_less_target)(const void *of, ptrdiff_t j, int n_val
     for (int h = 0; h < n_valid; h += 8)
         store_f64(pull + h, mul_f64(weights_of(&row->target, j - row->begin + h, at_most_8(n_valid - h), row->form, &given),
                                     set_f64(row->scale)));
-    return TYPED(sub)(TYPED(scaled_softmax)(x, &row->factors), TYPED(narrow)(pull));
+    VECTOR value = row->cached ? TYPED(mul)(x, row->factors.fraction) : TYPED(scaled_softmax)(x, &row->factors);
+    return TYPED(sub)(value, TYPED(narrow)(pull));
 }
 
 /* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials,
@@ -192,13 +202,22 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
     }
 }
 
-/* The classes [begin, end) of row i, as many at a time as the target is at hand. */
+/* The exponentials that the pair of row i was made of, where lanes are classes; NULL: they are to be made again. */
+INLINE const REAL *TYPED(kept_exponentials)(const struct TYPED(gradient_terms) *of, int i, ptrdiff_t n_classes)
+{
+    if (TYPED(rows_in_lanes)(n_classes) || !of->pairs->is_cached[i / 8] || !of->factors.plain[i / 8])
+        return NULL;
+    return TYPED(cached_exponentials)(of->pairs, i, 1, n_classes);
+}
+
+/* The classes [begin, end) of row i, as many at a time as the target is at hand. cached: x are the exponentials. */
 INLINE void TYPED(gradient_with_target)(struct source x, struct sink out, const struct TYPED(gradient_terms) *of, int i,
-                                        ptrdiff_t begin, ptrdiff_t end)
+                                        ptrdiff_t begin, ptrdiff_t end, int cached)
 {
     enum { SINGLE = TYPED(ELEMENT) == F32 };
     const ptrdiff_t tile = is_direct(of->target) ? end - begin : TILE;
-    struct TYPED(pulled) row = {.factors = TYPED(factors_of_row)(&of->factors, i), .scale = of->given.scale[i]};
+    struct TYPED(pulled) row = {
+        .factors = TYPED(factors_of_row)(&of->factors, i), .scale = of->given.scale[i], .cached = cached};
     for (row.begin = begin; row.begin < end; row.begin += tile) {
         double t_copy[TILE];
         ptrdiff_t n = end - row.begin < tile ? end - row.begin : tile;
@@ -233,13 +252,21 @@ static void TYPED(gradient_segment)(void *context, int s, char *scratch)
     ptrdiff_t begin = s * segment->segments.length, end = begin + segment_size(&segment->segments, s);
     if (segment->n_across)
         TYPED(gradient_across)(x, out, segment->n_across / LANES, begin, end, of, segment->entries);
-    for (int i = segment->first_row; i < segment->n_rows; i++)
+    for (int i = segment->first_row; i < segment->n_rows; i++) {
+        const REAL *kept = TYPED(kept_exponentials)(of, i, segment->segments.n_classes);
+        const char *rows[BLOCK];
+        struct source exponentials = {rows, sizeof(REAL), TYPED(ELEMENT), 0, NULL, NULL};
+        rows[i] = (const char *)kept;
         if (of->target)
-            TYPED(gradient_with_target)(x, out, of, i, begin, end);
+            EITHER(kept != NULL, TYPED(gradient_with_target), kept ? exponentials : x, out, of, i, begin, end);
         else {
             struct TYPED(lane_factors) factors = TYPED(factors_of_row)(&of->factors, i);
-            TYPED(map_row)(x, out, i, begin, end, TYPED(gradient_of), &factors);
+            if (kept)
+                TYPED(map_row)(exponentials, out, i, begin, end, TYPED(cached_gradient_of), &factors);
+            else
+                TYPED(map_row)(x, out, i, begin, end, TYPED(gradient_of), &factors);
         }
+    }
 }
 
 /* The rows from `first`, which LANES divides. */
@@ -258,13 +285,14 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
         TYPED(entries_of_codes)(of, first, n_rows, entries);
     if (TYPED(goes_across)(x, out, target, n_classes))
         i = n_across = n_rows / LANES * LANES;
-    else if (TYPED(caches_exponentials)(pairs, n_classes) && TYPED(is_direct_sink)(out))
+    else if (TYPED(rows_in_lanes)(n_classes) && TYPED(cached_exponentials)(pairs, 0, LANES, n_classes) &&
+             TYPED(is_direct_sink)(out))
         for (; i + LANES <= n_rows; i += LANES) {
             struct TYPED(pulled) rows = {.factors = TYPED(factors_of_rows)(factors, i), .weights = weights,
                                          .scales = of->given.scale + i};
             int is_cached =
                 pairs->is_cached[i / 8] && factors->plain[i / 8] && factors->plain[i / 8 + LANES / 8 - 1];
-            const REAL *exponentials = (const REAL *)(const void *)pairs->cached_exp + i * n_classes;
+            const REAL *exponentials = TYPED(cached_exponentials)(pairs, i, LANES, n_classes);
             if (target)
                 TYPED(weights_of_rows_in_lanes)(target, i, LANES, n_classes, weights, lowest, x.scratch);
             TYPED(gradient_rows_in_lanes)(group_of(x, i, LANES, LANES, NULL), sink_from(out, i), n_classes,

@@ -43,13 +43,12 @@ INLINE void TYPED(finish_rows_in_lanes)(struct TYPED(state) *state, REAL *tile, 
 INLINE void TYPED(pair_rows_in_lanes)(struct source x, int first, int n_rows, ptrdiff_t n_classes,
                                       const struct TYPED(scaling) *scaling, struct pairs *pairs)
 {
-    const int cached = TYPED(caches_exponentials)(pairs, n_classes);
     struct TYPED(state) *states = take(&x.scratch, BLOCK / LANES * sizeof *states);
     REAL *tile = take(&x.scratch, TYPED(tile_bytes)(n_classes));
     for (int i = first; i < n_rows; i += LANES) {
         const char *rows[LANES];
         struct source group = group_of(x, i, n_rows - i < LANES ? n_rows - i : LANES, LANES, rows);
-        REAL *e = cached ? (REAL *)(void *)pairs->cached_exp + i * n_classes : tile;
+        REAL *kept = TYPED(cached_exponentials)(pairs, i, LANES, n_classes), *e = kept ? kept : tile;
         TYPED(pack_group)(group, n_classes, e);
         TYPED(sum_rows_in_lanes)(e, n_classes, TYPED(next_group)(group, n_classes), scaling, 0, &states[i / LANES]);
         pairs->is_cached[i / 8] = 1;
@@ -105,14 +104,19 @@ INLINE void TYPED(pair_two)(struct source group, int n, struct pairs *pairs, int
 INLINE void TYPED(pair_classes_in_lanes)(struct source group, int n, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
                                          struct pairs *pairs, int first)
 {
-    struct lane_sum rows = TYPED(sum_eight_rows)(group, n_classes, scaling, 0);
+    REAL *kept = TYPED(cached_exponentials)(pairs, first, n, n_classes);
+    for (int i = 1; i < n; i++)
+        if (group.rows[i] == group.rows[0])       /* one row again, which is summed once */
+            kept = NULL;
+    struct lane_sum rows = TYPED(sum_eight_rows)(group, n_classes, scaling, kept, 0);
     if (!any_f64(less_f64(set_f64(TYPED(NEAR)), abs_f64(rows.max_x)))) {
+        pairs->is_cached[first / 8] = kept != NULL;
         TYPED(store_pairs)(rows.max_x, rows.sum, n, pairs, first, 1);
         return;
     }
     struct TYPED(scaling) far;
     TYPED(scale_rows)(rows.max_x, &far, 0);
-    rows = TYPED(sum_eight_rows)(group, n_classes, &far, 1);
+    rows = TYPED(sum_eight_rows)(group, n_classes, &far, NULL, 1);
     TYPED(store_pairs)(rows.max_x, rows.sum, n, pairs, first, 0);
 }
 

@@ -102,15 +102,16 @@ INLINE void TYPED(sum_rows_in_lanes)(REAL *tile, ptrdiff_t n_classes, struct lin
     *state = local;
 }
 
-/* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. e: room for PIECE vectors. */
+/* Lanes are classes: `row` holds n_classes of one row; class j goes to lane j % LANES. e: room for the exponentials, of PIECE
+ * vectors or, where they are kept, of all. */
 INLINE void TYPED(sum_classes_in_lanes)(const REAL *row, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling, int i,
-                                        int centred, REAL *e, struct TYPED(state) *state)
+                                        int centred, REAL *e, int kept, struct TYPED(state) *state)
 {
     struct TYPED(lane_scaling) of = {TYPED(set)(scaling->c[i]), TYPED(set)(scaling->magic[i]), TYPED(set)(scaling->lowest[i])};
     for (ptrdiff_t first = 0; first < n_classes; first += PIECE * LANES) {
         ptrdiff_t n = n_classes - first < PIECE * LANES ? n_classes - first : PIECE * LANES;
         struct lines next = {(const char *)(row + first) + AHEAD, 64};
-        TYPED(add_all)(state, row + first, n, &of, centred, next, e);
+        TYPED(add_all)(state, row + first, n, &of, centred, next, kept ? e + first : e);
     }
 }
 
@@ -154,11 +155,11 @@ INLINE struct lane_sum TYPED(merge_row_lanes)(const struct TYPED(row_lanes) *row
     return lane_of(columns, 0);
 }
 
-/* Of eight rows whose classes lie one after the other: row by row. */
+/* Of eight rows whose classes lie one after the other: row by row. kept: where their exponentials are, or NULL. */
 INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                     int centred, struct TYPED(row_lanes) *lanes)
+                                     int centred, REAL *kept, struct TYPED(row_lanes) *lanes)
 {
-    REAL *copy = take(&group.scratch, TILE * sizeof *copy), *e = take(&group.scratch, PIECE * LINE);
+    REAL *copy = take(&group.scratch, TILE * sizeof *copy), *piece = take(&group.scratch, PIECE * LINE);
     const ptrdiff_t tile = TYPED(direct)(group) ? n_classes : TILE;
     for (int i = 0; i < 8; i++) {
         struct TYPED(state) state;
@@ -170,7 +171,9 @@ INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, c
         TYPED(start)(&state);
         for (ptrdiff_t first = 0; first < n_classes; first += tile) {
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy), n, scaling, i, centred, e, &state);
+            REAL *e = kept ? kept + i * TYPED(cached_length)(n_classes) + first : piece;
+            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy), n, scaling, i, centred, e, kept != NULL,
+                                        &state);
         }
         TYPED(set_row_lanes)(lanes, i, &state);
     }
@@ -178,9 +181,9 @@ INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, c
 
 /* Of any eight rows: through a tile of some classes of all, class by class where rows may share their cache lines. */
 INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                     int centred, struct TYPED(row_lanes) *lanes)
+                                     int centred, REAL *kept, struct TYPED(row_lanes) *lanes)
 {
-    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *e = take(&group.scratch, PIECE * LINE);
+    REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *piece = take(&group.scratch, PIECE * LINE);
     const int by_class = group.row_stride && group.element == TYPED(ELEMENT);
     struct TYPED(state) states[8];
     for (int i = 0; i < 8; i++)
@@ -198,7 +201,8 @@ INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, c
             if (!by_class)
                 TYPED(read)(group.rows[i] + first * group.class_stride, group.class_stride, group.element, n, copy[i]);
             struct TYPED(state) local = states[i];
-            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, &local);
+            REAL *e = kept ? kept + i * TYPED(cached_length)(n_classes) + first : piece;
+            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, kept != NULL, &local);
             states[i] = local;
         }
     }
@@ -208,13 +212,13 @@ INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, c
 
 /* One segment of eight rows. The lane of a class is the same in both ways. */
 INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                          int centred)
+                                          REAL *kept, int centred)
 {
     struct TYPED(row_lanes) lanes;
     if (group.class_stride > 0 && group.class_stride <= (ptrdiff_t)sizeof(REAL))
-        TYPED(sum_rows_in_order)(group, n_classes, scaling, centred, &lanes);
+        TYPED(sum_rows_in_order)(group, n_classes, scaling, centred, kept, &lanes);
     else
-        TYPED(sum_rows_by_tiles)(group, n_classes, scaling, centred, &lanes);
+        TYPED(sum_rows_by_tiles)(group, n_classes, scaling, centred, kept, &lanes);
     return TYPED(merge_row_lanes)(&lanes);
 }
 
@@ -222,6 +226,7 @@ struct TYPED(segments) {
     struct segments segments;
     struct source group;
     const struct TYPED(scaling) *scaling;
+    REAL *kept;
     int centred;
     struct lane_sum *sum;                         /* of each segment */
 };
@@ -235,16 +240,18 @@ static void TYPED(sum_one_segment)(void *context, int i, char *scratch)
     for (int r = 0; r < 8; r++)
         rows[r] = group.rows[r] + i * of->segments.length * group.class_stride;
     group.rows = rows;
-    of->sum[i] = EITHER(of->centred, TYPED(sum_segment), group, segment_size(&of->segments, i), of->scaling);
+    of->sum[i] = EITHER(of->centred, TYPED(sum_segment), group, segment_size(&of->segments, i), of->scaling, of->kept);
 }
 
+/* kept: only of rows of one segment. */
 INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                             int centred)
+                                             REAL *kept, int centred)
 {
     struct TYPED(segments) of;
     of.sum = take(&group.scratch, (size_t)count_segments(n_classes) * sizeof *of.sum);
     of.group = group;
     of.scaling = scaling;
+    of.kept = kept;
     of.centred = centred;
     int n = run_segments(group.pool, TYPED(sum_one_segment), &of.segments, n_classes, group.scratch);
     for (int i = 1; i < n; i++)

@@ -58,8 +58,19 @@ INLINE void TYPED(scale_rows)(f64x8 m, struct TYPED(scaling) *scaling, int at)
     }
 }
 
-/* Whether there is room for the exponentials of a block. */
-INLINE int TYPED(caches_exponentials)(const struct pairs *pairs, ptrdiff_t n_classes)
+/* Elements from one row's exponentials to the next one's, where lanes are classes. */
+INLINE ptrdiff_t TYPED(cached_length)(ptrdiff_t n_classes)
 {
-    return pairs->cached_exp && n_classes <= most_classes(CACHED_EXPONENTIALS, sizeof(REAL));
+    return (n_classes + LANES - 1) / LANES * LANES;
+}
+
+/* The place for the exponentials of n rows from `first` (scratch.h), or NULL: there is none. */
+INLINE REAL *TYPED(cached_exponentials)(const struct pairs *pairs, int first, int n, ptrdiff_t n_classes)
+{
+    REAL *block = (REAL *)(void *)pairs->cached_exp;
+    if (!block || !exponentials_bytes(n_classes, sizeof(REAL)))
+        return NULL;
+    if (TYPED(rows_in_lanes)(n_classes))
+        return block + first * n_classes;
+    return first + n > block_rows(n_classes, sizeof(REAL)) ? NULL : block + first * TYPED(cached_length)(n_classes);
 }
