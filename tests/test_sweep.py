@@ -42,7 +42,7 @@ SIGNS = [1, 1, -1]  # of weights
 
 # Beyond 2^20: only codes of sixteen rows side by side have a limit, 2^24 classes, and take a gigabyte.
 BOUNDARIES = sorted({b for itemsize in (8, 4) for b in _core.kernel_shapes(itemsize)["classes"] if b <= 1 << 20})
-AROUND = [384, 512, 768, 1024, 4096, 2 * 16384, *BOUNDARIES]
+AROUND = [384, 512, 768, 1024, 4096, *(n * 16384 for n in (2, 6, 10, 12)), *BOUNDARIES]
 CLASSES = sorted({*range(1, 271), *(b + d for b in AROUND for d in (-1, 0, 1) if b + d)})
 # Where time is short: few from one shape to the next, with every remainder by 16; none that takes seconds.
 QUICK = {k for k in CLASSES if k <= 17 or k % 29 == 0 or 270 < k < 2**20 - 1 or {k - 1, k, k + 1} & {*AROUND} - {2**20}}
@@ -91,9 +91,10 @@ ALL_TOGETHER = [case for case in CASES if len(case[2]) > 1]
 
 
 def turns(k):
-    """The numbers of the turns: one of float64 and one narrower; more of a number of classes that is a shape of its own."""
+    """The numbers of the turns: one of float64 and one narrower, or of many classes one of them; more of a number of classes that
+    is a shape of its own."""
     first = 2 * CLASSES.index(k)
-    return range(first, first + (6 if k <= 3 else 1 if k > MANY else 2))
+    return [first + CLASSES.index(k) % 2] if k > MANY else range(first, first + (6 if k <= 3 else 2))
 
 
 def weights(rng, *shape):
@@ -132,7 +133,7 @@ class Turn:
 
     def cases(self):
         """With a reduction, and the calls: a layout, and how many derivatives are asked for."""
-        cases = CASES if self.k < MANY else ALL_TOGETHER[self.number // 2 % 3 :: 3] if self.k > 4 * MANY else ALL_TOGETHER
+        cases = CASES if self.k < MANY else ALL_TOGETHER[self.number // 2 % 3 :: 3] if self.k > 8 * MANY else ALL_TOGETHER
         for i, (loss, kind, names) in enumerate(cases, self.number):
             calls = [(LAYOUTS[(i + more) % 5], min(loss.derivatives, DERIVATIVES[(i + more) % 11])) for more in CALLS]
             if kind == "sparse":  # has its classes last

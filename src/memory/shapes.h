@@ -10,6 +10,7 @@ enum {
     BLOCK = 128,                                  /* rows of a block at the most */
     ROWS_IN_LANES_BYTES = 768,                    /* up to so many of classes, lanes are rows; above, lanes are classes */
     CACHED_IN_LANES_BYTES = 512,                  /* the same for rows in lanes whose exponentials are kept for the gradient */
+    CACHED_ROW_BYTES = 1 << 19,                   /* the same for a row of classes in lanes */
     PIECE = 16,                                   /* vectors of a long row whose exponentials are found before their sum */
     WIDE_COLUMNS = 8,                             /* classes that are read once where each is computed in twice the precision */
     TILE = 256,                                   /* classes packed at a time where they do not lie side by side */
@@ -53,7 +54,7 @@ static inline ptrdiff_t most_classes(enum shape shape, size_t size)
     case WHOLE_BLOCKS: return BLOCK_BYTES / (BLOCK * bytes);
     case CACHED_IN_LANES: return CACHED_IN_LANES_BYTES / bytes;
     case ROWS_IN_LANES: return ROWS_IN_LANES_BYTES / bytes;
-    case CACHED_ROWS: return BLOCK_BYTES / bytes < SEGMENT ? BLOCK_BYTES / bytes : SEGMENT;
+    case CACHED_ROWS: return CACHED_ROW_BYTES / bytes;
     case ONE_PIECE: return PIECE * 64 / bytes;
     case STAGED: return STAGE / 64;
     case ONE_TILE: return TILE;

@@ -155,9 +155,15 @@ INLINE struct lane_sum TYPED(merge_row_lanes)(const struct TYPED(row_lanes) *row
     return lane_of(columns, 0);
 }
 
-/* Of eight rows whose classes lie one after the other: row by row. kept: where their exponentials are, or NULL. */
+/* Where the exponentials of eight rows are kept, `stride` elements apart, or NULL. */
+struct TYPED(kept) {
+    REAL *e;
+    ptrdiff_t stride;
+};
+
+/* Of eight rows whose classes lie one after the other: row by row. */
 INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                     int centred, REAL *kept, struct TYPED(row_lanes) *lanes)
+                                     int centred, struct TYPED(kept) kept, struct TYPED(row_lanes) *lanes)
 {
     REAL *copy = take(&group.scratch, TILE * sizeof *copy), *piece = take(&group.scratch, PIECE * LINE);
     const ptrdiff_t tile = TYPED(direct)(group) ? n_classes : TILE;
@@ -171,8 +177,8 @@ INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, c
         TYPED(start)(&state);
         for (ptrdiff_t first = 0; first < n_classes; first += tile) {
             ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
-            REAL *e = kept ? kept + i * TYPED(cached_length)(n_classes) + first : piece;
-            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy), n, scaling, i, centred, e, kept != NULL,
+            REAL *e = kept.e ? kept.e + i * kept.stride + first : piece;
+            TYPED(sum_classes_in_lanes)(TYPED(contiguous)(group, i, first, n, copy), n, scaling, i, centred, e, kept.e != NULL,
                                         &state);
         }
         TYPED(set_row_lanes)(lanes, i, &state);
@@ -181,7 +187,7 @@ INLINE void TYPED(sum_rows_in_order)(struct source group, ptrdiff_t n_classes, c
 
 /* Of any eight rows: through a tile of some classes of all, class by class where rows may share their cache lines. */
 INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                     int centred, REAL *kept, struct TYPED(row_lanes) *lanes)
+                                     int centred, struct TYPED(kept) kept, struct TYPED(row_lanes) *lanes)
 {
     REAL (*copy)[TILE] = take(&group.scratch, 8 * sizeof *copy), *piece = take(&group.scratch, PIECE * LINE);
     const int by_class = group.row_stride && group.element == TYPED(ELEMENT);
@@ -201,8 +207,8 @@ INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, c
             if (!by_class)
                 TYPED(read)(group.rows[i] + first * group.class_stride, group.class_stride, group.element, n, copy[i]);
             struct TYPED(state) local = states[i];
-            REAL *e = kept ? kept + i * TYPED(cached_length)(n_classes) + first : piece;
-            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, kept != NULL, &local);
+            REAL *e = kept.e ? kept.e + i * kept.stride + first : piece;
+            TYPED(sum_classes_in_lanes)(copy[i], n, scaling, i, centred, e, kept.e != NULL, &local);
             states[i] = local;
         }
     }
@@ -212,7 +218,7 @@ INLINE void TYPED(sum_rows_by_tiles)(struct source group, ptrdiff_t n_classes, c
 
 /* One segment of eight rows. The lane of a class is the same in both ways. */
 INLINE struct lane_sum TYPED(sum_segment)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
-                                          REAL *kept, int centred)
+                                          struct TYPED(kept) kept, int centred)
 {
     struct TYPED(row_lanes) lanes;
     if (group.class_stride > 0 && group.class_stride <= (ptrdiff_t)sizeof(REAL))
@@ -226,7 +232,7 @@ struct TYPED(segments) {
     struct segments segments;
     struct source group;
     const struct TYPED(scaling) *scaling;
-    REAL *kept;
+    struct TYPED(kept) kept;
     int centred;
     struct lane_sum *sum;                         /* of each segment */
 };
@@ -240,10 +246,11 @@ static void TYPED(sum_one_segment)(void *context, int i, char *scratch)
     for (int r = 0; r < 8; r++)
         rows[r] = group.rows[r] + i * of->segments.length * group.class_stride;
     group.rows = rows;
-    of->sum[i] = EITHER(of->centred, TYPED(sum_segment), group, segment_size(&of->segments, i), of->scaling, of->kept);
+    struct TYPED(kept) kept = {of->kept.e ? of->kept.e + i * of->segments.length : NULL, of->kept.stride};
+    of->sum[i] = EITHER(of->centred, TYPED(sum_segment), group, segment_size(&of->segments, i), of->scaling, kept);
 }
 
-/* kept: only of rows of one segment. */
+/* kept: or NULL. */
 INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_classes, const struct TYPED(scaling) *scaling,
                                              REAL *kept, int centred)
 {
@@ -251,7 +258,7 @@ INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_cl
     of.sum = take(&group.scratch, (size_t)count_segments(n_classes) * sizeof *of.sum);
     of.group = group;
     of.scaling = scaling;
-    of.kept = kept;
+    of.kept = (struct TYPED(kept)){kept, TYPED(cached_length)(n_classes)};
     of.centred = centred;
     int n = run_segments(group.pool, TYPED(sum_one_segment), &of.segments, n_classes, group.scratch);
     for (int i = 1; i < n; i++)
