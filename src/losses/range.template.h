@@ -60,18 +60,19 @@ INLINE void TYPED(range_rows_in_lanes)(struct source group, int n, ptrdiff_t n_c
             store_part_f64(sum + 8 * h, at_most_8(n - 8 * h), range.total[h]);
 }
 
+/* TILE classes at a time, so that long rows lose no digits of their sums. */
 INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdiff_t n_classes, double *sum, VECTOR *low,
                                           VECTOR *high)
 {
     double parts[8][8];
     VECTOR least = *low, most = *high;
-    ptrdiff_t tile = TYPED(direct)(group) ? n_classes : TILE;
     for (int i = 0; i < 8; i++) {
-        f64x8 total[LANES / 8];
-        for (int h = 0; h < LANES / 8; h++)
-            total[h] = set_f64(0);
-        for (ptrdiff_t first = 0; first < n_classes; first += tile) {
-            ptrdiff_t n = n_classes - first < tile ? n_classes - first : tile;
+        struct double_double of_row = {set_f64(0), set_f64(0)};
+        for (ptrdiff_t first = 0; first < n_classes; first += TILE) {
+            ptrdiff_t n = n_classes - first < TILE ? n_classes - first : TILE;
+            f64x8 total[LANES / 8];
+            for (int h = 0; h < LANES / 8; h++)
+                total[h] = set_f64(0);
             REAL copy[TILE];
             const REAL *row = TYPED(contiguous)(group, i, first, n, copy);
             for (ptrdiff_t j = 0; j < n; j += LANES) {
@@ -83,8 +84,9 @@ INLINE void TYPED(range_classes_in_lanes)(struct source group, int n_rows, ptrdi
                 for (int h = 0; h < LANES / 8; h++)
                     total[h] = add_f64(total[h], WIDEN(x, h));
             }
+            accumulate_f64(&of_row.high, &of_row.low, LANES == 8 ? total[0] : add_f64(total[0], total[LANES / 8 - 1]));
         }
-        store_f64(parts[i], LANES == 8 ? total[0] : add_f64(total[0], total[LANES / 8 - 1]));
+        store_f64(parts[i], rounded(of_row));
     }
     *low = least;
     *high = most;
