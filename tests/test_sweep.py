@@ -91,8 +91,8 @@ ALL_TOGETHER = [case for case in CASES if len(case[2]) > 1]
 
 
 def turns(k):
-    """The numbers of the turns: one of float64 and one narrower; of many classes one of both; more of so few classes that they
-    have kernels of their own."""
+    """The numbers of the turns: one of float64 and one narrower, but one alone of many classes; more of so few classes that
+    kernels are made for them."""
     first = 2 * CLASSES.index(k)
     return [first + CLASSES.index(k) % 2] if k > MANY else range(first, first + (6 if k <= 3 else 2))
 
