@@ -42,9 +42,10 @@ static inline size_t scratch_bytes(ptrdiff_t n_classes, size_t size)
          * in float64, the target they are made from, also in float64, and its copy in that type. */
         return some + exponentials_bytes(n_classes, size) + (block < STAGE ? block : STAGE) +
                (size_t)n_classes * LINE * (1 + 2 + 2 + 1);
-    /* The states of a block of rows side by side, six lines for each 16 of them in each of 16 lanes; and the sums of the
-     * segments, twice: of at most MOST_SEGMENTS, or as many groups of rows as a block has. */
-    return some + exponentials_bytes(n_classes, size) + 6 * LINE * BLOCK + 2 * 8 * LINE * (size_t)(n_classes > SEGMENT ? MOST_SEGMENTS : BLOCK / 8);
+    /* The exponentials; the states of a block of rows side by side, six lines for each 16 of them in each of 16 lanes; and the
+     * sums of the segments, twice: of at most MOST_SEGMENTS, or as many groups of rows as a block has. */
+    const size_t sums = n_classes > SEGMENT ? MOST_SEGMENTS : BLOCK / 8;
+    return some + exponentials_bytes(n_classes, size) + 6 * LINE * BLOCK + 2 * 8 * LINE * sums;
 }
 
 #endif
