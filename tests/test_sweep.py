@@ -91,10 +91,9 @@ ALL_TOGETHER = [case for case in CASES if len(case[2]) > 1]
 
 
 def turns(k):
-    """The numbers of the turns: one of float64 and one narrower, but one alone of many classes; more of so few classes that
-    kernels are made for them."""
+    """The numbers of the turns: one of float64 and one narrower; more of so few classes that kernels are made for them."""
     first = 2 * CLASSES.index(k)
-    return [first + CLASSES.index(k) % 2] if k > MANY else range(first, first + (6 if k <= 3 else 2))
+    return range(first, first + (6 if k <= 3 else 2))
 
 
 def weights(rng, *shape):
