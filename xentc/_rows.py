@@ -14,6 +14,8 @@ from xentc._core import Call
 
 Sums = tuple[float, float, int, int]
 
+_FLOAT64, _FLOAT32, _INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
+
 
 class Derivative:
     """An array that a derivative goes into: the caller's, or one of ours that is copied into it at the end."""
@@ -264,3 +266,44 @@ def loss_of(
     sums = loss(call)
     weight = target.checked(sums)
     return outputs.result(losses, sums[0], weight)
+
+
+def plain_loss(
+    x: Any, target: Any, loss: Callable[[Call], Sums], with_classes: bool, reduction: Any, return_grad: Any, out_grad: Any,
+    n_threads: int | None,
+) -> Any:
+    """What `loss_of` returns for logits and targets that the loops can read as they are, and nothing else. None for all
+    other arguments, and for most errors: they go the long way, on which a small call spends more time than in its loop."""
+    if not (
+        type(x) is type(target) is np.ndarray
+        and ((dtype := x.dtype) is _FLOAT64 or dtype is _FLOAT32)
+        and (target.dtype is _INT64 or (target.dtype is dtype and not with_classes))
+        and x.ndim > with_classes
+        and target.shape == (x.shape[:-1] if with_classes else x.shape)
+        and x.size
+        and x.flags.aligned
+        and target.flags.aligned
+        and type(reduction) is str
+        and reduction in ("mean", "sum", "none")
+        and (return_grad is True or (return_grad is False and out_grad is None))
+    ):
+        return None
+    threads = _config.threads_for(x.size if with_classes else x.size * 8, n_threads)
+    call = Call(x, None, threads, with_classes)
+    call.set_target(target)
+    grad = out_grad
+    if return_grad:
+        if grad is None:
+            grad = np.empty_like(x)
+        elif _validation.check_out(grad, "out_grad", x, "logits", {"target": target}) or not _arrays.is_direct(grad):
+            return None
+        call.set_derivatives(grad, None, target.size if reduction == "mean" else 1, grad is out_grad)
+    losses = np.empty(target.shape, dtype) if reduction == "none" else None
+    call.set_losses(losses, dtype is _FLOAT32)
+    total, weight, bad_row, _ = loss(call)
+    if bad_row >= 0:
+        return None
+    value: Any = losses
+    if losses is None:
+        value = total if reduction == "sum" else total / weight
+    return (value, grad) if return_grad else value

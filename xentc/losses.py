@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xentc import _arrays, _core, _validation
-from xentc._rows import BinaryTarget, Elements, Outputs, Rows, RowTarget, loss_of
+from xentc._core import Call
+from xentc._rows import BinaryTarget, Elements, Outputs, Rows, RowTarget, loss_of, plain_loss
 
 __all__ = [
     "binary_cross_entropy",
@@ -149,6 +150,17 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.4, 0.5], [0.8, 0.1, 0.1]], [2, -100], ignore_index=-100, label_smoothing=0.1)
     0.9625773500084807
     """
+    if (
+        class_weight is sample_weight is ignore_index is out_hess is None
+        and return_hess is False
+        and type(label_smoothing) is type(z_loss) is type(focal_gamma) is float
+        and not (label_smoothing or z_loss or focal_gamma)
+        and type(axis) is int
+        and axis == -1
+    ):
+        found = plain_loss(logits, target, Call.cross_entropy, True, reduction, return_grad, out_grad, n_threads)
+        if found is not None:
+            return found
     z = _validation.as_number(z_loss, "z_loss")
     gamma = _validation.as_number(focal_gamma, "focal_gamma")
     rows = Rows(logits, "logits", axis)
@@ -241,6 +253,15 @@ def binary_cross_entropy_with_logits(
     >>> grad, hess
     (array([-0.5]), array([0.25]))
     """
+    if (
+        sample_weight is pos_weight is out_hess is None
+        and return_hess is False
+        and type(label_smoothing) is type(focal_gamma) is float
+        and not (label_smoothing or focal_gamma)
+    ):
+        found = plain_loss(logits, target, Call.binary, False, reduction, return_grad, out_grad, n_threads)
+        if found is not None:
+            return found
     gamma = _validation.as_number(focal_gamma, "focal_gamma")
     targets = BinaryTarget(Elements(logits, "logits"), target, sample_weight, pos_weight, label_smoothing)
     outputs = Outputs(reduction, return_grad, return_hess, out_grad, out_hess)

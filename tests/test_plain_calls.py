@@ -1,0 +1,184 @@
+"""Arguments that need no preparation take a short way to the loops. It gives what the long way gives, bit by bit, and the
+same errors: here the long way is that of `label_smoothing=0`, for the default is 0.0."""
+
+import numpy as np
+import pytest
+
+from xentc import binary_cross_entropy_with_logits, cross_entropy
+
+LOSSES = {"classes": cross_entropy, "binary": binary_cross_entropy_with_logits}
+SHAPES = [(), (1,), (3,), (1, 1), (5, 1), (100, 2), (100, 3), (9, 130), (2, 3, 4), (0, 3), (5, 0), (1000, 70)]
+
+
+def outcome(loss, *args, **options):
+    """What comes back, whose bits can be compared, or the error."""
+    try:
+        result = loss(*args, **options)
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+    arrays = [np.asarray(value) for value in (result if isinstance(result, tuple) else (result,))]
+    return type(result), [(a.dtype, a.shape, a.strides, a.tobytes()) for a in arrays]
+
+
+def assert_same(loss, *args, out_grad=None, **options):
+    """The short way and the long way agree, in `out_grad` too."""
+    outs = [None, None] if out_grad is None else [out_grad(), out_grad()]
+    kept = [np.array(x) for x in args]
+    short, long = (
+        outcome(loss, *args, out_grad=out, **options, **smoothing)
+        for out, smoothing in zip(outs, [{}, {"label_smoothing": 0}], strict=True)
+    )
+    assert short == long
+    if out_grad is not None and not isinstance(short[1], str):
+        assert outs[0].tobytes() == outs[1].tobytes()
+    for x, before in zip(args, kept, strict=True):
+        assert np.array(x).tobytes() == before.tobytes()
+    return short
+
+
+def arguments(rng, kind, shape, dtype):
+    x = rng.normal(size=shape) * 5
+    if kind == "binary":
+        return np.asarray(x, dtype), np.asarray(rng.random(shape), dtype)
+    n_classes = shape[-1] if shape else 1
+    return np.asarray(x, dtype), np.asarray(rng.integers(0, max(n_classes, 1), shape[:-1]))
+
+
+def unaligned(a):
+    copy = np.empty(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    copy[:] = a
+    return copy
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ">f8"])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_both_ways_agree_on_every_shape(rng, kind, dtype, reduction):
+    for shape in SHAPES:
+        x, target = arguments(rng, kind, shape, dtype)
+        for threads in None, 1, 2:
+            for options in {}, {"return_grad": True}, {"return_grad": True, "out_grad": lambda x=x: np.empty_like(x)}:
+                assert_same(LOSSES[kind], x, target, reduction=reduction, n_threads=threads, **options)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_both_ways_agree_on_every_layout(rng, kind):
+    x, target = arguments(rng, kind, (12, 10), np.float64)
+    spread = np.empty((24, 20))[::2, ::2]
+    spread[:] = x
+    for logits in (x.copy(order="F"), spread, x[::-1, ::-1], np.broadcast_to(x[:1], x.shape), unaligned(x)):
+        for options in {}, {"return_grad": True}:
+            assert_same(LOSSES[kind], logits, target, **options)
+            assert_same(LOSSES[kind], logits, target[::-1], reduction="none", **options)
+            assert_same(LOSSES[kind], logits, unaligned(target), **options)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_both_ways_agree_on_targets(rng, kind):
+    x, target = arguments(rng, kind, (12, 10), np.float64)
+    whole = np.asarray(target > 0.5, int) if kind == "binary" else target
+    strange = [whole.astype(kind) for kind in ("i4", "u8", "?", ">i8", "f4", "f8", "c16", "O", "U1")]
+    floats = [target.astype(np.float32), target.astype(np.float64), rng.random((12, 10))]
+    others = [target.tolist(), target[:-1], target.T, np.ma.masked_array(target), target.astype("m8[s]"), None, 3, "a"]
+    for given in strange + floats + others:
+        for options in {}, {"return_grad": True}:
+            assert_same(LOSSES[kind], x, given, **options)
+
+
+@pytest.mark.parametrize("bad", [-1, 10, -100, 2**62, -(2**63)])
+@pytest.mark.parametrize("out_grad", [None, lambda: np.empty((12, 10))])
+def test_codes_out_of_range_are_errors(rng, bad, out_grad):
+    x, target = arguments(rng, "classes", (12, 10), np.float64)
+    target[7] = bad
+    kind, text = assert_same(cross_entropy, x, target, return_grad=True, out_grad=out_grad)
+    assert kind is ValueError
+    assert f"target[7] is {bad}" in text
+    assert isinstance(assert_same(cross_entropy, x, target, reduction="none")[1], str)
+
+
+@pytest.mark.parametrize("bad", [-1, 2, 1.5, np.inf, -1e-300])
+def test_binary_targets_out_of_range_are_errors(rng, bad):
+    x, target = arguments(rng, "binary", (12, 10), np.float64)
+    target[7, 3] = bad
+    for reduction in "mean", "none":
+        kind, text = assert_same(binary_cross_entropy_with_logits, x, target, reduction=reduction, return_grad=True)
+        assert kind is ValueError
+        assert "target[7, 3] is" in text
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_infinite_and_undefined_logits_agree(rng, kind):
+    for value in np.inf, -np.inf, np.nan, 1e308, -1e308:
+        x, target = arguments(rng, kind, (12, 10), np.float64)
+        x[3] = value
+        x[5, 2] = value
+        for reduction in "mean", "sum", "none":
+            assert_same(LOSSES[kind], x, target, reduction=reduction, return_grad=True)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_both_ways_agree_on_other_arguments(rng, kind):
+    x, target = arguments(rng, kind, (12, 10), np.float32)
+    read_only = np.empty_like(x)
+    read_only.flags.writeable = False
+    for out in (
+        np.empty((12, 10), np.float16), np.empty((12, 10)), np.empty((12, 10), ">f4"), np.empty((10, 12), "f4").T,
+        np.empty((12, 9)), np.empty((12, 10), int), np.broadcast_to(np.empty((1, 10), "f4"), x.shape), read_only, x[::-1],
+        "out",
+    ):
+        assert_same(LOSSES[kind], x, target, return_grad=True, out_grad=lambda out=out: out)
+    for options in (
+        {"reduction": "average"}, {"reduction": None}, {"reduction": np.str_("mean")}, {"return_grad": 1},
+        {"reduction": np.array(["mean", "sum"])}, {"return_grad": np.True_}, {"return_hess": True}, {"return_grad": None},
+        {"out_grad": lambda: np.empty_like(x)}, {"out_hess": np.empty_like(x)}, {"sample_weight": 2.0},
+        {"n_threads": 0}, {"n_threads": "2"}, {"n_threads": 10**9},
+    ):
+        assert_same(LOSSES[kind], x, target, **options)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_gradient_may_take_the_place_of_the_logits(rng, kind):
+    x, target = arguments(rng, kind, (12, 10), np.float64)
+    loss, grad = LOSSES[kind](x.copy(), target, return_grad=True)
+    place = x.copy()
+    found, same = LOSSES[kind](place, target, return_grad=True, out_grad=place)
+    assert same is place
+    assert (found, place.tobytes()) == (loss, grad.tobytes())
+    if kind == "classes":
+        place[:] = x
+        target[5] = 10
+        with pytest.raises(ValueError, match=r"target\[5\] is 10"):
+            cross_entropy(place, target, return_grad=True, out_grad=place)
+        assert place.tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_gradient_may_not_take_the_place_of_the_target(rng, kind):
+    x, target = arguments(rng, kind, (12, 10), np.float64)
+    memory = np.zeros((12, 10))
+    place = memory if kind == "binary" else memory[:, 0].view(np.int64)
+    place[...] = target
+    with pytest.raises(ValueError, match="out_grad shares memory with target"):
+        LOSSES[kind](x, place, return_grad=True, out_grad=memory)
+    assert (place == target).all()
+
+
+def test_terms_are_not_left_out(rng):
+    """Each keyword alone changes the result."""
+    x, target = arguments(rng, "classes", (12, 10), np.float64)
+    plain = cross_entropy(x, target)
+    for options in (
+        {"class_weight": np.arange(10.0)}, {"sample_weight": np.arange(12.0)}, {"label_smoothing": 0.1}, {"z_loss": 0.1},
+        {"focal_gamma": 1.0}, {"ignore_index": int(target[0])},
+    ):
+        assert cross_entropy(x, target, **options) != plain, options
+    square = x[:10]
+    assert cross_entropy(square, target[:10], axis=0) != cross_entropy(square, target[:10])
+    assert len(cross_entropy(x, target, return_hess=True)) == 3
+    x, target = arguments(rng, "binary", (12, 10), np.float64)
+    plain = binary_cross_entropy_with_logits(x, target)
+    for options in (
+        {"pos_weight": np.arange(10.0)}, {"sample_weight": np.arange(10.0)}, {"label_smoothing": 0.1}, {"focal_gamma": 1.0},
+    ):
+        assert binary_cross_entropy_with_logits(x, target, **options) != plain, options
+    assert len(binary_cross_entropy_with_logits(x, target, return_hess=True)) == 3
