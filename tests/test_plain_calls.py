@@ -1,10 +1,13 @@
 """Arguments that need no preparation take a short way to the loops. It gives what the long way gives, bit by bit, and the
-same errors: here the long way is that of `label_smoothing=0`, for the default is 0.0."""
+same errors and warnings. Here the long way is that of `label_smoothing=0`, for the default is 0.0, and of
+`normalize=np.True_`."""
+
+import warnings
 
 import numpy as np
 import pytest
 
-from xentc import binary_cross_entropy_with_logits, cross_entropy
+from xentc import binary_cross_entropy_with_logits, cross_entropy, log_loss
 
 LOSSES = {"classes": cross_entropy, "binary": binary_cross_entropy_with_logits}
 SHAPES = [(), (1,), (3,), (1, 1), (5, 1), (100, 2), (100, 3), (9, 130), (2, 3, 4), (0, 3), (5, 0), (1000, 70)]
@@ -182,3 +185,101 @@ def test_terms_are_not_left_out(rng):
     ):
         assert binary_cross_entropy_with_logits(x, target, **options) != plain, options
     assert len(binary_cross_entropy_with_logits(x, target, return_hess=True)) == 3
+
+
+# ---- log_loss.
+
+
+def assert_same_log_loss(y_true, y_proba, **options):
+    """The result, or the error; and the warnings."""
+    found = []
+    for normalize in True, np.True_:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            value = outcome(log_loss, y_true, y_proba, normalize=normalize, **options)
+        found.append((value, [(str(warning.message), warning.category, warning.filename) for warning in told]))
+    assert found[0] == found[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sums = [outcome(log_loss, y_true, y_proba, normalize=normalize, **options) for normalize in (False, np.False_)]
+    assert sums[0] == sums[1]
+    return found[0]
+
+
+def probabilities(rng, n, k, dtype=np.float64):
+    p = rng.random((n, k)) + 0.01
+    return (p / p.sum(axis=1, keepdims=True)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ">f8"])
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint64, np.bool_, np.float64, ">i8", object, str])
+def test_log_loss_of_every_dtype(rng, kind, dtype):
+    for n, k in [(1, 2), (2, 2), (100, 2), (100, 3), (90, 200)]:
+        p, y = probabilities(rng, n, k, dtype), np.resize(rng.permutation(k), n).astype(kind)
+        for threads in None, 1, 2:
+            assert_same_log_loss(y, p, n_threads=threads)
+        if k == 2:
+            assert_same_log_loss(y, p[:, 1])
+            assert_same_log_loss(y, p[:, 1:])
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 2], [5, 6, 7], [-1, 0, 1], [0, 1, 3], [0, 2], [0, 1], [4], [0, 1, 2, 3], [0, 2**63 - 1, 1]]
+)
+def test_log_loss_of_labels(rng, labels):
+    y, p = np.resize(labels, 50), probabilities(rng, 50, 3)
+    assert_same_log_loss(y, p)
+    assert_same_log_loss(y, p, labels=np.unique(labels))
+    assert_same_log_loss(y, p, labels=[*np.unique(labels)[:-1], 100])
+    assert_same_log_loss(y, np.ones((50, 1)))
+    assert_same_log_loss(y, p[:, 0])
+    assert_same_log_loss(y, p[:, :1])
+    assert_same_log_loss(y, p, sample_weight=np.arange(50.0))
+
+
+def test_log_loss_of_layouts(rng):
+    y, p = np.resize([0, 1, 2], 50), probabilities(rng, 50, 3)
+    for proba in p.copy(order="F"), p[::-1, ::-1], np.broadcast_to(p[:1], p.shape), unaligned(p), p.T, p[:40], p[:0], p[0]:
+        assert_same_log_loss(y, proba)
+        assert_same_log_loss(y, proba, from_logits=True)
+        assert_same_log_loss(unaligned(y), proba)
+        assert_same_log_loss(y[::-1], proba)
+        assert_same_log_loss(y[:0], proba)
+        assert_same_log_loss(y[:0], proba[:0])
+        assert_same_log_loss(y[:, np.newaxis], proba)
+        assert_same_log_loss(y[0], proba)
+    for proba in p[:, :1, np.newaxis], p[0, 0]:
+        assert_same_log_loss(y % 2, proba)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, -1e-300, 1 + 2.0**-52, np.nan, np.inf, -np.inf, 0.5, 0.0, -0.0])
+def test_log_loss_of_what_is_no_probability(rng, value):
+    """0.5 and 0.0 are some: then the row does not sum to one."""
+    y, p = np.resize([0, 1, 2], 50), probabilities(rng, 50, 3)
+    p[17, 2] = value
+    found, told = assert_same_log_loss(y, p)
+    assert isinstance(found[1], str) or told
+    single = p[:, 1].copy()
+    single[17] = value
+    assert_same_log_loss(np.resize([0, 1], 50), single)
+
+
+def test_log_loss_of_a_given_name(rng):
+    y, p = np.resize([0, 1, 2], 50), probabilities(rng, 50, 3)
+    for options in {"y_pred": p}, {"y_pred": "other"}, {"from_logits": 1}, {"n_threads": 0}, {"sample_weight": "a"}:
+        assert_same_log_loss(y, p, **options)
+    with pytest.raises(ValueError, match="Cannot use both"):
+        log_loss(y, p, y_pred=p)
+    assert_same_log_loss(y, None, y_pred=p)
+    for normalize in 1, None, "yes":
+        with pytest.raises(ValueError, match="The 'normalize' parameter of log_loss"):
+            log_loss(y, p, normalize=normalize)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_log_loss_where_labels_begin_to_be_guessed(rng, more):
+    n = (1 << 17) + more
+    y, p = rng.integers(0, 3, n), probabilities(rng, n, 3)
+    assert_same_log_loss(y, p)
+    y[-1] = 3
+    assert isinstance(assert_same_log_loss(y, p)[0][1], str)

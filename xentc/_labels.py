@@ -16,8 +16,8 @@ from xentc._arrays import check_no_nulls, native, of_tensor, shown
 _TABLE = 1 << 16
 _INT64_MAX = (1 << 63) - 1
 
-# Of more integers than that, the first ones may show all classes.
-_SAMPLE = 1 << 16
+# Of more than twice as many integers, these first ones may show all classes.
+SAMPLE = 1 << 16
 
 # So few labels are sorted before a hash is set up and its few distinct values are.
 _FEW = 256
@@ -339,7 +339,7 @@ def _factorize(a: np.ndarray, category: Labels | None = None, guess: int = 0) ->
     found = None
     if a.dtype.kind in "biu" and a.size:
         a = native(a)
-        sample = _look_up(a[:_SAMPLE]) if guess and a.size > 2 * _SAMPLE else None
+        sample = _look_up(a[:SAMPLE]) if guess and a.size > 2 * SAMPLE else None
         if sample is not None and len(sample.classes) == guess:
             return replace(sample, target=a, guessed=True)
         found = _look_up(a)

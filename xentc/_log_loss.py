@@ -13,8 +13,10 @@ import numpy as np
 from xentc import _config, _core
 from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_lists, of_tensor, raw, shown
 from xentc._exact import Moments
-from xentc._labels import GivenClasses, Labels, among_given, check_finite, read_labels
+from xentc._labels import SAMPLE, GivenClasses, Labels, among_given, check_finite, read_labels
 from xentc._validation import as_flag
+
+_FLOAT64, _FLOAT32, _INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 # The losses of so many elements are found at a time where they go on into other sums: what they take stays in the cache.
 PIECE = 1 << 20
@@ -29,6 +31,35 @@ def evaluate(
     rows = LabelledRows(y_true, [predictions], sample_weight, labels)
     out = np.empty(rows.n) if losses else None
     return *rows.checked_run(predictions, out), out, rows
+
+
+def plain_sums(y_true: Any, y_proba: Any, n_threads: int | None) -> tuple[float, float] | None:
+    """The sums that `evaluate` begins with, of integers and probabilities that the loops can read as they are, and of no
+    more rows than have all their labels looked at before. None for all other arguments, and for what is an error or a
+    warning: they go the long way, on which a small call spends more time than in its loops."""
+    if not (
+        type(y_true) is type(y_proba) is np.ndarray
+        and y_true.dtype is _INT64
+        and ((dtype := y_proba.dtype) is _FLOAT64 or dtype is _FLOAT32)
+        and 1 <= y_proba.ndim <= 2
+        and y_true.shape == y_proba.shape[:1]
+        and 0 < y_true.size <= 2 * SAMPLE
+        and y_true.flags.aligned
+        and y_proba.flags.aligned
+    ):
+        return None
+    with_classes = y_proba.ndim == 2
+    n_classes = y_proba.shape[1] if with_classes else 2
+    labels = _core.label_range(y_true, n_classes, 1)
+    if labels is None or labels[1] - labels[0] != n_classes - 1 or labels[2] is not None or n_classes == 1:
+        return None
+    call = _core.Call(y_proba, None, _config.threads_for(y_proba.size, n_threads), with_classes)
+    call.set_target(y_true)
+    call.set_labels(labels[0], None)
+    eps = eps_of(dtype)
+    total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, tolerance(eps))
+    is_right = bad_row < 0 and finite and low >= 0 and high <= 1 and sums_to_one
+    return (total, weight) if is_right else None
 
 
 class Predictions:
@@ -70,7 +101,7 @@ class Predictions:
             known.attach(call)
             if sums is not None:
                 call.set_sums(sums.sums, sums.counts)
-        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, 1e-8 + math.sqrt(eps))
+        total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, tolerance(eps))
         if self.from_logits and not finite:                    # rows of finite logits may have infinite sums
             finite = bool(x.max() < math.inf) if self.masked else bool(np.isfinite(x).all())
         if low < self.low:
@@ -253,6 +284,11 @@ _EPS = {np.dtype(np.float64): 2.0**-52, np.dtype(np.float32): 2.0**-23, np.dtype
 def eps_of(dtype: np.dtype) -> float:
     """Probabilities are clipped by that of their own dtype."""
     return _EPS.get(dtype, 2.0**-7)                            # bfloat16's
+
+
+def tolerance(eps: float) -> float:
+    """How far from 1 a row's sum may be."""
+    return 1e-8 + math.sqrt(eps)
 
 
 def _read_probabilities(y_proba: Any, name: str) -> np.ndarray:

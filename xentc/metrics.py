@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from xentc import _core, _exact
 from xentc._exact import Moments
 from xentc._labels import Labels
-from xentc._log_loss import check_lengths, check_parameters, eps_of, evaluate, length, renamed, warn
+from xentc._log_loss import check_lengths, check_parameters, eps_of, evaluate, length, plain_sums, renamed, warn
 
 __all__ = ["d2_log_loss_score", "log_loss", "log_loss_per_sample"]
 
@@ -96,9 +96,20 @@ def log_loss(
     >>> log_loss([0, 1], [-3.0, 3.0], from_logits=True)
     0.04858735157374206
     """
-    check_parameters("log_loss", y_true, y_proba, sample_weight, labels, y_pred, normalize)
-    y_proba = renamed(y_proba, y_pred)
-    total, weight, *_ = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)
+    sums = None
+    if (
+        sample_weight is labels is None
+        and from_logits is False
+        and type(y_pred) is str
+        and y_pred == "deprecated"
+        and type(normalize) is bool
+    ):
+        sums = plain_sums(y_true, y_proba, n_threads)
+    if sums is None:
+        check_parameters("log_loss", y_true, y_proba, sample_weight, labels, y_pred, normalize)
+        y_proba = renamed(y_proba, y_pred)
+        sums = evaluate(y_true, y_proba, sample_weight, labels, from_logits, n_threads=n_threads)[:2]
+    total, weight = sums
     if not normalize:
         return total
     if weight == 0:
