@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-_FLOAT64, _FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
+_FLOAT64, _FLOAT32, _INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 
 def shown(value: Any) -> str:
@@ -49,6 +49,15 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 
 def is_float(dtype: np.dtype) -> bool:
     return (dtype.kind == "f" and 2 <= dtype.itemsize <= 8) or is_bfloat16(dtype)  # kind "f" is a float8 too
+
+
+def is_plain(x: Any) -> bool:
+    """Whether x is an array of float64 or float32 that the loops can read as it is."""
+    return type(x) is np.ndarray and (x.dtype is _FLOAT64 or x.dtype is _FLOAT32) and x.flags.aligned
+
+
+def is_plain_int64(x: Any) -> bool:
+    return type(x) is np.ndarray and x.dtype is _INT64 and x.flags.aligned
 
 
 def is_direct(a: np.ndarray) -> bool:
@@ -168,7 +177,7 @@ def as_float64(x: Any, name: str) -> np.ndarray:
 
 def as_floats(x: Any, name: str) -> np.ndarray:
     """Real numbers as the loops read them, in any layout: float64, or a narrower float as it is."""
-    if type(x) is np.ndarray and (x.dtype is _FLOAT64 or x.dtype is _FLOAT32) and x.flags.aligned:
+    if is_plain(x):
         return x                                  # the quickest
     a = as_array(x, name)
     if not is_float(a.dtype):

@@ -11,12 +11,21 @@ from typing import Any
 import numpy as np
 
 from xentc import _config, _core
-from xentc._arrays import is_array_like, is_bfloat16, is_float, native, of_lists, of_tensor, raw, shown
+from xentc._arrays import (
+    is_array_like,
+    is_bfloat16,
+    is_float,
+    is_plain,
+    is_plain_int64,
+    native,
+    of_lists,
+    of_tensor,
+    raw,
+    shown,
+)
 from xentc._exact import Moments
 from xentc._labels import SAMPLE, GivenClasses, Labels, among_given, check_finite, read_labels
 from xentc._validation import as_flag
-
-_FLOAT64, _FLOAT32, _INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 # The losses of so many elements are found at a time where they go on into other sums: what they take stays in the cache.
 PIECE = 1 << 20
@@ -38,14 +47,11 @@ def plain_sums(y_true: Any, y_proba: Any, n_threads: int | None) -> tuple[float,
     more rows than have all their labels looked at before. None for all other arguments, and for what is an error or a
     warning: they go the long way, on which a small call spends more time than in its loops."""
     if not (
-        type(y_true) is type(y_proba) is np.ndarray
-        and y_true.dtype is _INT64
-        and ((dtype := y_proba.dtype) is _FLOAT64 or dtype is _FLOAT32)
+        is_plain_int64(y_true)
+        and is_plain(y_proba)
         and 1 <= y_proba.ndim <= 2
         and y_true.shape == y_proba.shape[:1]
         and 0 < y_true.size <= 2 * SAMPLE
-        and y_true.flags.aligned
-        and y_proba.flags.aligned
     ):
         return None
     with_classes = y_proba.ndim == 2
@@ -56,7 +62,7 @@ def plain_sums(y_true: Any, y_proba: Any, n_threads: int | None) -> tuple[float,
     call = _core.Call(y_proba, None, _config.threads_for(y_proba.size, n_threads), with_classes)
     call.set_target(y_true)
     call.set_labels(labels[0], None)
-    eps = eps_of(dtype)
+    eps = eps_of(y_proba.dtype)
     total, weight, bad_row, _, low, high, finite, sums_to_one = call.log_loss(eps, tolerance(eps))
     is_right = bad_row < 0 and finite and low >= 0 and high <= 1 and sums_to_one
     return (total, weight) if is_right else None

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from xentc import _arrays, _config, _exact, _validation
-from xentc._arrays import classes_last, place, raw, result_type, shown
+from xentc._arrays import classes_last, is_plain, is_plain_int64, place, raw, result_type, shown
 from xentc._core import Call
 
 Sums = tuple[float, float, int, int]
-
-_FLOAT64, _FLOAT32, _INT64 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64)
 
 
 class Derivative:
@@ -275,14 +273,11 @@ def plain_loss(
     """What `loss_of` returns for logits and targets that the loops can read as they are, and nothing else. None for all
     other arguments, and for most errors: they go the long way, on which a small call spends more time than in its loop."""
     if not (
-        type(x) is type(target) is np.ndarray
-        and ((dtype := x.dtype) is _FLOAT64 or dtype is _FLOAT32)
-        and (target.dtype is _INT64 or (target.dtype is dtype and not with_classes))
+        is_plain(x)
+        and (is_plain_int64(target) or (not with_classes and is_plain(target) and target.dtype is x.dtype))
         and x.ndim > with_classes
         and target.shape == (x.shape[:-1] if with_classes else x.shape)
         and x.size
-        and x.flags.aligned
-        and target.flags.aligned
         and type(reduction) is str
         and reduction in ("mean", "sum", "none")
         and (return_grad is True or (return_grad is False and out_grad is None))
@@ -298,8 +293,8 @@ def plain_loss(
         elif _validation.check_out(grad, "out_grad", x, "logits", {"target": target}) or not _arrays.is_direct(grad):
             return None
         call.set_derivatives(grad, None, target.size if reduction == "mean" else 1, grad is out_grad)
-    losses = np.empty(target.shape, dtype) if reduction == "none" else None
-    call.set_losses(losses, dtype is _FLOAT32)
+    losses = np.empty(target.shape, x.dtype) if reduction == "none" else None
+    call.set_losses(losses, x.itemsize < 8)
     total, weight, bad_row, _ = loss(call)
     if bad_row >= 0:
         return None

@@ -15,6 +15,7 @@ from xentc._arrays import (
     as_float64,
     classes_last,
     is_bfloat16,
+    is_plain_int64,
     is_sparse,
     native,
     place,
@@ -23,8 +24,6 @@ from xentc._arrays import (
     to_float64,
 )
 from xentc._sparse import Entries, as_entries
-
-_INT64 = np.dtype(np.int64)
 
 
 def as_flag(value: Any, name: str) -> bool:
@@ -67,7 +66,7 @@ def as_target(
 
     shape: that of the argument `name`, whose rows are those of all axes but `axis`.
     """
-    if type(target) is np.ndarray and target.dtype is _INT64 and target.shape == rows and target.flags.aligned:
+    if is_plain_int64(target) and target.shape == rows:
         return target, None                       # the quickest
     if is_sparse(target):
         return None, as_entries(target, shape, name, axis)
