@@ -22,6 +22,12 @@ static inline __attribute__((always_inline)) void *take(char **scratch, size_t b
     return piece;
 }
 
+/* From a row's exponentials to the next one's, in elements of `size` bytes, where a row's classes lie one after the other. */
+static inline ptrdiff_t cached_length(ptrdiff_t n_classes, size_t size)
+{
+    return (ptrdiff_t)(whole_lines((size_t)n_classes * size) / size);
+}
+
 /* Of a block's exponentials in elements of `size` bytes, where they are kept for the gradient: class by class of rows in lanes,
  * else row by row, each from where a line begins. */
 static inline size_t exponentials_bytes(ptrdiff_t n_classes, size_t size)
@@ -30,7 +36,7 @@ static inline size_t exponentials_bytes(ptrdiff_t n_classes, size_t size)
         return (size_t)n_classes * BLOCK * size;
     if (n_classes <= most_classes(ROWS_IN_LANES, size) || n_classes > most_classes(CACHED_ROWS, size))
         return 0;
-    return (size_t)block_rows(n_classes, size) * whole_lines((size_t)n_classes * size);
+    return (size_t)(block_rows(n_classes, size) * cached_length(n_classes, size)) * size;
 }
 
 /* The most that is taken at a time of rows of so many classes, computed in such elements. */

@@ -137,57 +137,23 @@ DEFINE_VECTOR(f32, float, f32x16, i32x16, int32_t)
 
 /* The first n lanes, n from 1, and nothing else in memory; where loaded, the others are `fill`. */
 #if WIDTH == 64
-INLINE f64x8 load_part_f64(const double *p, int n, double fill)
+INLINE f64x8 load_some_f64(const double *p, int n, double fill)
 {
     return (f64x8){{(f64_register)_mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)(0xff >> (8 - n)), p)}};
 }
-INLINE f32x16 load_part_f32(const float *p, int n, float fill)
+INLINE f32x16 load_some_f32(const float *p, int n, float fill)
 {
     return (f32x16){{(f32_register)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)(0xffff >> (16 - n)), p)}};
 }
-INLINE void store_part_f64(double *p, int n, f64x8 v)
+INLINE void store_some_f64(double *p, int n, f64x8 v)
 {
     _mm512_mask_storeu_pd(p, (__mmask8)(0xff >> (8 - n)), (__m512d)v.r[0]);
 }
-INLINE void store_part_f32(float *p, int n, f32x16 v)
+INLINE void store_some_f32(float *p, int n, f32x16 v)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)(0xffff >> (16 - n)), (__m512)v.r[0]);
 }
-#else
-INLINE f64x8 load_part_f64(const double *p, int n, double fill)
-{
-    f64x8 v = set_f64(fill);
-    if (n == 8)
-        return load_f64(p);
-    memcpy(&v, p, (size_t)n * sizeof *p);
-    return v;
-}
-INLINE f32x16 load_part_f32(const float *p, int n, float fill)
-{
-    f32x16 v = set_f32(fill);
-    if (n == 16)
-        return load_f32(p);
-    memcpy(&v, p, (size_t)n * sizeof *p);
-    return v;
-}
-INLINE void store_part_f64(double *p, int n, f64x8 v)
-{
-    if (n == 8)
-        store_f64(p, v);
-    else
-        memcpy(p, &v, (size_t)n * sizeof *p);
-}
-INLINE void store_part_f32(float *p, int n, f32x16 v)
-{
-    if (n == 16)
-        store_f32(p, v);
-    else
-        memcpy(p, &v, (size_t)n * sizeof *p);
-}
-#endif
-
-/* The same where fewer than all lanes is the rule, as at the ends of rows: without a call of memcpy. */
-#if WIDTH == 32
+#elif WIDTH == 32
 INLINE f64x8 load_some_f64(const double *p, int n, double fill)
 {
     const __m256i lanes = _mm256_setr_epi64x(0, 1, 2, 3);
@@ -208,6 +174,7 @@ INLINE f32x16 load_some_f32(const float *p, int n, float fill)
     }
     return v;
 }
+/* In pieces: stores under a mask take long on some processors. */
 INLINE void store_bytes(char *p, const char *v, int bytes)
 {
     for (int piece = 32; piece >= 4; piece /= 2)
@@ -220,11 +187,38 @@ INLINE void store_bytes(char *p, const char *v, int bytes)
 INLINE void store_some_f64(double *p, int n, f64x8 v) { store_bytes((char *)p, (const char *)&v, 8 * n); }
 INLINE void store_some_f32(float *p, int n, f32x16 v) { store_bytes((char *)p, (const char *)&v, 4 * n); }
 #else
-INLINE f64x8 load_some_f64(const double *p, int n, double fill) { return load_part_f64(p, n, fill); }
-INLINE f32x16 load_some_f32(const float *p, int n, float fill) { return load_part_f32(p, n, fill); }
-INLINE void store_some_f64(double *p, int n, f64x8 v) { store_part_f64(p, n, v); }
-INLINE void store_some_f32(float *p, int n, f32x16 v) { store_part_f32(p, n, v); }
+INLINE f64x8 load_some_f64(const double *p, int n, double fill)
+{
+    f64x8 v = set_f64(fill);
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+INLINE f32x16 load_some_f32(const float *p, int n, float fill)
+{
+    f32x16 v = set_f32(fill);
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+INLINE void store_some_f64(double *p, int n, f64x8 v) { memcpy(p, &v, (size_t)n * sizeof *p); }
+INLINE void store_some_f32(float *p, int n, f32x16 v) { memcpy(p, &v, (size_t)n * sizeof *p); }
 #endif
+
+/* The same where n is nearly always all of them, which only masks need not be asked for. */
+#define DEFINE_PART(T, C, V, ALL)                                                                                  \
+    INLINE V load_part_##T(const C *p, int n, C fill)                                                              \
+    {                                                                                                              \
+        return WIDTH < 64 && n == ALL ? load_##T(p) : load_some_##T(p, n, fill);                                   \
+    }                                                                                                              \
+    INLINE void store_part_##T(C *p, int n, V v)                                                                   \
+    {                                                                                                              \
+        if (WIDTH < 64 && n == ALL)                                                                                \
+            store_##T(p, v);                                                                                       \
+        else                                                                                                       \
+            store_some_##T(p, n, v);                                                                               \
+    }
+
+DEFINE_PART(f64, double, f64x8, 8)
+DEFINE_PART(f32, float, f32x16, 16)
 
 /* v in the first n lanes, 0 in the others. */
 INLINE f64x8 first_lanes_f64(f64x8 v, int n)

@@ -6,53 +6,32 @@
 /* What the gradient of a row in all lanes, or of a row a lane, takes. */
 struct TYPED(pulled) {
     struct TYPED(lane_factors) factors;
+    int cached;                                   /* x are the exponentials */
     const double *weights;                        /* of rows in lanes, class by class, or NULL */
     const double *scales;
     struct row_target target;                     /* of a row, from class `begin` */
     struct target_form form;
     double scale;
     ptrdiff_t begin;
-    int cached;                                   /* x are the exponentials */
 };
 
+INLINE VECTOR TYPED(softmax_of)(VECTOR x, const struct TYPED(pulled) *of)
+{
+    return of->cached ? TYPED(mul)(x, of->factors.fraction) : TYPED(scaled_softmax)(x, &of->factors);
+}
+
+/* scale times the weights of rows in lanes are subtracted, if there are any. */
 INLINE VECTOR TYPED(gradient_of)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
 {
-    (void)j, (void)n_valid;
-    return TYPED(scaled_softmax)(x, of);
-}
-
-/* The same where x are the exponentials. */
-INLINE VECTOR TYPED(cached_gradient_of)(const void *of, ptrdiff_t j, int n_valid, VECTOR exponentials)
-{
-    const struct TYPED(lane_factors) *factors = of;
-    (void)j, (void)n_valid;
-    return TYPED(mul)(exponentials, factors->fraction);
-}
-
-/* scale times the weights of rows in lanes are subtracted. */
-INLINE VECTOR TYPED(less_weights)(VECTOR value, const struct TYPED(pulled) *of, ptrdiff_t j)
-{
+    const struct TYPED(pulled) *rows = of;
+    VECTOR value = TYPED(softmax_of)(x, rows);
     double pull[LANES];
-    if (!of->weights)
+    (void)n_valid;
+    if (!rows->weights)
         return value;
     for (int h = 0; h < LANES; h += 8)
-        store_f64(pull + h, mul_f64(load_f64(of->weights + j * LANES + h), load_f64(of->scales + h)));
+        store_f64(pull + h, mul_f64(load_f64(rows->weights + j * LANES + h), load_f64(rows->scales + h)));
     return TYPED(sub)(value, TYPED(narrow)(pull));
-}
-
-INLINE VECTOR TYPED(gradient_less_weights)(const void *of, ptrdiff_t j, int n_valid, VECTOR x)
-{
-    const struct TYPED(pulled) *rows = of;
-    (void)n_valid;
-    return TYPED(less_weights)(TYPED(scaled_softmax)(x, &rows->factors), rows, j);
-}
-
-/* The same where x are the exponentials. */
-INLINE VECTOR TYPED(cached_less_weights)(const void *of, ptrdiff_t j, int n_valid, VECTOR exponentials)
-{
-    const struct TYPED(pulled) *rows = of;
-    (void)n_valid;
-    return TYPED(less_weights)(TYPED(mul)(exponentials, rows->factors.fraction), rows, j);
 }
 
 /* scale times the weights of a row's classes are subtracted. */
@@ -64,22 +43,19 @@ INLINE VECTOR TYPED(gradient_less_target)(const void *of, ptrdiff_t j, int n_val
     for (int h = 0; h < n_valid; h += 8)
         store_f64(pull + h, mul_f64(weights_of(&row->target, j - row->begin + h, at_most_8(n_valid - h), row->form, &given),
                                     set_f64(row->scale)));
-    VECTOR value = row->cached ? TYPED(mul)(x, row->factors.fraction) : TYPED(scaled_softmax)(x, &row->factors);
-    return TYPED(sub)(value, TYPED(narrow)(pull));
+    return TYPED(sub)(TYPED(softmax_of)(x, row), TYPED(narrow)(pull));
 }
 
-/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. cached_exp: their exponentials,
- * or NULL. */
-INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, const REAL *cached_exp,
-                                          const struct TYPED(pulled) *of)
+/* LANES rows of few classes together, into rows of neighbouring classes or neighbouring rows. exponentials: theirs, where
+ * they are cached. */
+INLINE void TYPED(gradient_rows_in_lanes)(struct source group, struct sink out, ptrdiff_t n_classes, const REAL *exponentials,
+                                          struct TYPED(pulled) of, int cached)
 {
     REAL *tile = take(&group.scratch, TYPED(tile_bytes)(n_classes));
-    if (cached_exp)
-        TYPED(map_tile)(cached_exp, n_classes, TYPED(cached_less_weights), of, tile);
-    else {
+    of.cached = cached;
+    if (!cached)
         TYPED(pack_group)(group, n_classes, tile);
-        TYPED(map_tile)(tile, n_classes, TYPED(gradient_less_weights), of, tile);
-    }
+    TYPED(map_tile)(cached ? exponentials : tile, n_classes, TYPED(gradient_of), &of, tile);
     TYPED(unpack_tile)(tile, out, n_classes);
 }
 
@@ -97,7 +73,7 @@ struct TYPED(gradient_terms) {
  *     scale (s p_y - s_y) = scale ((s - s_y) p_y - s_y (1 - p_y))      1 - p_y = sum / total where y is the largest class
  *                         = scale (s p_y) - scale s_y                  elsewhere: p_y <= 1/2, and nothing cancels
  */
-static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int first, int n_rows, double *entries)
+static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int first, int n_rows, REAL *entries)
 {
     const struct codes *codes = of->codes;
     const struct pairs *pairs = of->pairs;
@@ -105,6 +81,9 @@ static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int 
         int all = n_rows - first < LANES ? n_rows - first : LANES;
         struct TYPED(lane_factors) factors = TYPED(factors_of_rows)(&of->factors, first);
         VECTOR of_target = TYPED(scaled_softmax)(TYPED(narrow)(codes->x + first), &factors);
+        double results[LANES];
+        if (LANES > 8 && all <= 8)
+            store_f64(results + LANES - 8, set_f64(0));
         for (int h = 0; 8 * h < all; h++) {
             int i = first + 8 * h, n = at_most_8(n_rows - i);
             f64x8 inverse = load_part_f64(of->factors.inverse + i, n, 0);
@@ -114,8 +93,9 @@ static void TYPED(entries_of_codes)(const struct TYPED(gradient_terms) *of, int 
             f64x8 of_largest = fnma_f64(own, mul_f64(load_part_f64(pairs->sum + i, n, 0), inverse), of_e);
             f64x8 of_other = fnma_f64(own, scales, WIDEN(of_target, h));
             i64x8 largest = equal_f64(load_part_f64(pairs->m + i, n, 0), load_part_f64(codes->x + i, n, 1));
-            store_part_f64(entries + i, n, choose_f64(largest, mul_f64(of_largest, scales), of_other));
+            store_f64(results + 8 * h, choose_f64(largest, mul_f64(of_largest, scales), of_other));
         }
+        TYPED(store)(entries + first, TYPED(narrow)(results));
     }
 }
 
@@ -135,7 +115,7 @@ INLINE VECTOR TYPED(gradient_or_entry)(const void *of, ptrdiff_t j, int n_valid,
 
 /* Of the first n_groups. */
 static void TYPED(gradient_across)(struct source x, struct sink out, int n_groups, ptrdiff_t begin, ptrdiff_t end,
-                                   const struct TYPED(gradient_terms) *of, const double *entries)
+                                   const struct TYPED(gradient_terms) *of, const REAL *entries)
 {
     struct TYPED(coded) groups[BLOCK / LANES];
     for (int g = 0; g < n_groups; g++) {
@@ -144,7 +124,7 @@ static void TYPED(gradient_across)(struct source x, struct sink out, int n_group
             code[i] = of->codes ? (double)of->codes->code[g * LANES + i] : -1;
         groups[g].factors = TYPED(factors_of_rows)(&of->factors, g * LANES);
         groups[g].code = TYPED(narrow)(code);
-        groups[g].entry = of->codes ? TYPED(narrow)(entries + g * LANES) : TYPED(set)(0);
+        groups[g].entry = of->codes ? TYPED(load)(entries + g * LANES) : TYPED(set)(0);
     }
     TYPED(map_across)(x, out, n_groups, begin, end, TYPED(gradient_or_entry), groups, sizeof *groups);
 }
@@ -205,29 +185,34 @@ static void TYPED(gradient_two)(struct source x, struct sink out, const struct c
 /* The exponentials that the pair of row i was made of, where lanes are classes; NULL: they are to be made again. */
 INLINE const REAL *TYPED(kept_exponentials)(const struct TYPED(gradient_terms) *of, int i, ptrdiff_t n_classes)
 {
-    if (TYPED(rows_in_lanes)(n_classes) || !of->pairs->is_cached[i / 8] || !of->factors.plain[i / 8])
+    if (TYPED(rows_in_lanes)(n_classes) || !of->pairs->is_cached[i / 8] || !of->factors.plain[i / LANES])
         return NULL;
     return TYPED(cached_exponentials)(of->pairs, i, 1, n_classes);
 }
 
-/* The classes [begin, end) of row i, as many at a time as the target is at hand. cached: x are the exponentials. */
-INLINE void TYPED(gradient_with_target)(struct source x, struct sink out, const struct TYPED(gradient_terms) *of, int i,
-                                        ptrdiff_t begin, ptrdiff_t end, int cached)
+/* The classes [begin, end) of row i of the block, which is the first one in x and out: as many at a time as the target is at
+ * hand. */
+INLINE void TYPED(gradient_row)(struct source x, struct sink out, const struct TYPED(gradient_terms) *of, int i,
+                                ptrdiff_t begin, ptrdiff_t end, int cached)
 {
     enum { SINGLE = TYPED(ELEMENT) == F32 };
-    const ptrdiff_t tile = is_direct(of->target) ? end - begin : TILE;
     struct TYPED(pulled) row = {
-        .factors = TYPED(factors_of_row)(&of->factors, i), .scale = of->given.scale[i], .cached = cached};
+        .factors = TYPED(factors_of_row)(&of->factors, i), .cached = cached, .scale = of->given.scale[i]};
+    if (!of->target) {
+        TYPED(map_row)(x, out, 0, begin, end, TYPED(gradient_of), &row);
+        return;
+    }
+    const ptrdiff_t tile = is_direct(of->target) ? end - begin : TILE;
     for (row.begin = begin; row.begin < end; row.begin += tile) {
         double t_copy[TILE];
         ptrdiff_t n = end - row.begin < tile ? end - row.begin : tile;
         row.target = part_of_target(of->target, i, row.begin, n, t_copy);
         if (row.target.plain && row.target.single == SINGLE) {
             row.form = (struct target_form){SINGLE, 1};
-            TYPED(map_row)(x, out, i, row.begin, row.begin + n, TYPED(gradient_less_target), &row);
+            TYPED(map_row)(x, out, 0, row.begin, row.begin + n, TYPED(gradient_less_target), &row);
         } else {
             row.form = (struct target_form){row.target.single, 0};
-            TYPED(map_row)(x, out, i, row.begin, row.begin + n, TYPED(gradient_less_target), &row);
+            TYPED(map_row)(x, out, 0, row.begin, row.begin + n, TYPED(gradient_less_target), &row);
         }
     }
 }
@@ -239,7 +224,7 @@ struct TYPED(segments_of_gradient) {
     struct sink out;
     const struct TYPED(gradient_terms) *terms;
     int n_across, first_row, n_rows;
-    const double *entries;
+    const REAL *entries;
 };
 
 static void TYPED(gradient_segment)(void *context, int s, char *scratch)
@@ -254,18 +239,10 @@ static void TYPED(gradient_segment)(void *context, int s, char *scratch)
         TYPED(gradient_across)(x, out, segment->n_across / LANES, begin, end, of, segment->entries);
     for (int i = segment->first_row; i < segment->n_rows; i++) {
         const REAL *kept = TYPED(kept_exponentials)(of, i, segment->segments.n_classes);
-        const char *rows[BLOCK];
-        struct source exponentials = {rows, sizeof(REAL), TYPED(ELEMENT), 0, NULL, NULL};
-        rows[i] = (const char *)kept;
-        if (of->target)
-            EITHER(kept != NULL, TYPED(gradient_with_target), kept ? exponentials : x, out, of, i, begin, end);
-        else {
-            struct TYPED(lane_factors) factors = TYPED(factors_of_row)(&of->factors, i);
-            if (kept)
-                TYPED(map_row)(exponentials, out, i, begin, end, TYPED(cached_gradient_of), &factors);
-            else
-                TYPED(map_row)(x, out, i, begin, end, TYPED(gradient_of), &factors);
-        }
+        const char *row = (const char *)kept;
+        struct source exponentials = {&row, sizeof(REAL), TYPED(ELEMENT), 0, NULL, NULL};
+        EITHER(kept != NULL, TYPED(gradient_row), kept ? exponentials : group_of(x, i, 1, 1, NULL), sink_from(out, i), of, i,
+               begin, end);
     }
 }
 
@@ -278,7 +255,8 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
     const struct pairs *pairs = of->pairs;
     const struct TYPED(softmax_factors) *factors = &of->factors;
     int i = first, n_across = 0;
-    double *weights = NULL, lowest[LANES], entries[BLOCK];
+    double *weights = NULL, lowest[LANES];
+    REAL entries[BLOCK];
     if (target && TYPED(rows_in_lanes)(n_classes))
         weights = take(&x.scratch, (size_t)(n_classes * LANES) * sizeof *weights);
     if (codes)
@@ -288,26 +266,24 @@ static void TYPED(gradient_rows)(struct source x, struct sink out, const struct 
     else if (TYPED(rows_in_lanes)(n_classes) && TYPED(cached_exponentials)(pairs, 0, LANES, n_classes) &&
              TYPED(is_direct_sink)(out))
         for (; i + LANES <= n_rows; i += LANES) {
-            struct TYPED(pulled) rows = {.factors = TYPED(factors_of_rows)(factors, i), .weights = weights,
-                                         .scales = of->given.scale + i};
-            int is_cached =
-                pairs->is_cached[i / 8] && factors->plain[i / 8] && factors->plain[i / 8 + LANES / 8 - 1];
+            struct TYPED(pulled) rows = {
+                .factors = TYPED(factors_of_rows)(factors, i), .weights = weights, .scales = of->given.scale + i};
+            int is_cached = pairs->is_cached[i / 8] && factors->plain[i / LANES];
             const REAL *exponentials = TYPED(cached_exponentials)(pairs, i, LANES, n_classes);
             if (target)
                 TYPED(weights_of_rows_in_lanes)(target, i, LANES, n_classes, weights, lowest, x.scratch);
-            TYPED(gradient_rows_in_lanes)(group_of(x, i, LANES, LANES, NULL), sink_from(out, i), n_classes,
-                                          is_cached ? exponentials : NULL, &rows);
+            EITHER(is_cached, TYPED(gradient_rows_in_lanes), group_of(x, i, LANES, LANES, NULL), sink_from(out, i), n_classes,
+                   exponentials, rows);
         }
     struct TYPED(segments_of_gradient) segment = {{0}, x, out, of, n_across, i, n_rows, entries};
     if (n_across || i < n_rows)
         run_segments(x.pool, TYPED(gradient_segment), &segment.segments, n_classes, x.scratch);
     for (i = first + n_across; codes && i < n_rows; i++) {
         char *place = out.rows[i] + codes->code[i] * out.class_stride;
-        REAL entry = (REAL)entries[i];
         if (out.element == TYPED(ELEMENT))
-            memcpy(place, &entry, sizeof entry);
+            memcpy(place, &entries[i], sizeof(REAL));
         else
-            write_element(place, out.element, entry);
+            write_element(place, out.element, entries[i]);
     }
 }
 

@@ -162,11 +162,10 @@ static void TYPED(pair)(struct source x, int n_rows, ptrdiff_t n_classes, struct
 {
     int rows_in_lanes = TYPED(rows_in_lanes)(n_classes), size = rows_in_lanes ? LANES : 8;
     struct TYPED(scaling) near;
-    for (int i = 0; i < LANES; i++) {
-        near.c[i] = 0;
-        near.magic[i] = TYPED(MAGIC) + (TYPED(EXPONENT_BIAS) + TYPED(MIDDLE));
-        near.lowest[i] = (REAL)((TYPED(EXPONENT_BIAS) + TYPED(MIDDLE)) * -0x1.62e42fefa39efp-1);
-    }
+    struct TYPED(lane_scaling) lanes = TYPED(near_scaling)();
+    TYPED(store)(near.c, lanes.c);
+    TYPED(store)(near.magic, lanes.magic);
+    TYPED(store)(near.lowest, lanes.lowest);
     int first = 0;
     if (n_classes > 2 && TYPED(side_by_side)(x)) {
         first = n_rows / LANES * LANES;

@@ -51,11 +51,6 @@ INLINE void TYPED(merge_lanes)(struct lane_sum *a, const struct lane_sum *b)
     a->max_x = max_f64(a->max_x, b->max_x);
 }
 
-/* A scaling as vectors, of a row a lane or of one row in all of them. */
-struct TYPED(lane_scaling) {
-    VECTOR c, magic, lowest;
-};
-
 /* The exponentials of one or two vectors, whose maximum enters too. */
 INLINE void TYPED(exponentials)(int n, VECTOR *x, const struct TYPED(lane_scaling) *of, int centred, VECTOR *max_x)
 {
@@ -258,7 +253,7 @@ INLINE struct lane_sum TYPED(sum_eight_rows)(struct source group, ptrdiff_t n_cl
     of.sum = take(&group.scratch, (size_t)count_segments(n_classes) * sizeof *of.sum);
     of.group = group;
     of.scaling = scaling;
-    of.kept = (struct TYPED(kept)){kept, TYPED(cached_length)(n_classes)};
+    of.kept = (struct TYPED(kept)){kept, cached_length(n_classes, sizeof(REAL))};
     of.centred = centred;
     int n = run_segments(group.pool, TYPED(sum_one_segment), &of.segments, n_classes, group.scratch);
     for (int i = 1; i < n; i++)

@@ -17,6 +17,19 @@ struct TYPED(scaling) {
     REAL c[LANES], magic[LANES], lowest[LANES];
 };
 
+/* The same as vectors, of a row a lane or of one row in all of them. */
+struct TYPED(lane_scaling) {
+    VECTOR c, magic, lowest;
+};
+
+/* Where |m| <= NEAR. */
+INLINE struct TYPED(lane_scaling) TYPED(near_scaling)(void)
+{
+    const REAL index = TYPED(EXPONENT_BIAS) + TYPED(MIDDLE);
+    return (struct TYPED(lane_scaling)){TYPED(set)(0), TYPED(set)(TYPED(MAGIC) + index),
+                                        TYPED(set)((REAL)(index * -0x1.62e42fefa39efp-1))};
+}
+
 /* c, and the index, of rows whose maxima are m. */
 INLINE f64x8 TYPED(centre)(f64x8 m)
 {
@@ -58,12 +71,6 @@ INLINE void TYPED(scale_rows)(f64x8 m, struct TYPED(scaling) *scaling, int at)
     }
 }
 
-/* Elements from one row's exponentials to the next one's, where lanes are classes. */
-INLINE ptrdiff_t TYPED(cached_length)(ptrdiff_t n_classes)
-{
-    return (n_classes + LANES - 1) / LANES * LANES;
-}
-
 /* The place for the exponentials of n rows from `first` (scratch.h), or NULL: there is none. */
 INLINE REAL *TYPED(cached_exponentials)(const struct pairs *pairs, int first, int n, ptrdiff_t n_classes)
 {
@@ -72,5 +79,5 @@ INLINE REAL *TYPED(cached_exponentials)(const struct pairs *pairs, int first, in
         return NULL;
     if (TYPED(rows_in_lanes)(n_classes))
         return block + first * n_classes;
-    return first + n > block_rows(n_classes, sizeof(REAL)) ? NULL : block + first * TYPED(cached_length)(n_classes);
+    return first + n > block_rows(n_classes, sizeof(REAL)) ? NULL : block + first * cached_length(n_classes, sizeof(REAL));
 }
