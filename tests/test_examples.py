@@ -11,7 +11,9 @@ import pytest
 
 import xentc
 
-MODULES = sorted(f"xentc.{path.stem}" for path in Path(xentc.__file__).parent.glob("*.py") if ">>> " in path.read_text())
+PACKAGE = Path(xentc.__file__).parent
+FILES = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text()]
+MODULES = sorted(".".join(path.with_suffix("").parts) for path in FILES)
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(path for path in sorted(ROOT.glob("docs/**/*.md")) if ">>> " in path.read_text())]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

@@ -59,5 +59,6 @@ def test_public_names():
 
 def test_all_python_files_are_installed():
     package = SOURCES.parent / "xentc"
-    installed = set(re.findall(r"'([\w.]+\.(?:pyi?|typed))'", (package / "meson.build").read_text()))
-    assert installed == {path.name for path in package.iterdir() if path.suffix in (".py", ".pyi", ".typed")}
+    installed = set(re.findall(r"'([\w./]+\.(?:pyi?|typed))'", (package / "meson.build").read_text()))
+    files = [path for path in package.rglob("*") if path.suffix in (".py", ".pyi", ".typed")]
+    assert installed == {path.relative_to(package).as_posix() for path in files}

@@ -250,17 +250,17 @@ def check_plot(path: str | None) -> None:
 
 
 def draw_score(path: str, metric: LogLoss, found: dict[str, Any]) -> None:
-    from xentc import plotting
+    from xentc.plotting._groups import draw_tables
 
-    figure = plotting.draw_tables(metric, found["level"])
+    figure = draw_tables(metric, found["level"])
     _save(path, figure, _text(score_sections(found, "group", True)))
 
 
 def draw_comparison(path: str, comparison: LogLossComparison) -> None:
-    from xentc import plotting
+    from xentc.plotting import ComparisonDisplay
 
     empty = Table({name: np.empty(0) for name in ("label", "rows", "weight", "difference", "low", "high")})
-    _save(path, plotting.ComparisonDisplay(comparison, empty).plot().figure_, repr(comparison))
+    _save(path, ComparisonDisplay(comparison, empty).plot().figure_, repr(comparison))
 
 
 def _save(path: str, figure: Any, text: str) -> None:

@@ -46,6 +46,14 @@ def as_index(value: Any, name: str) -> int:
     return value
 
 
+def as_count(value: Any, name: str, least: int) -> int:
+    """An integer that is `least` or more."""
+    n = as_index(value, name)
+    if n < least:
+        raise ValueError(f"{name} is {n}; expected an integer >= {least}")
+    return n
+
+
 def class_axis(shape: tuple[int, ...], name: str, axis: int) -> int:
     """The class axis, counted from the front."""
     ndim = len(shape)
