@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from xentc import _core
+from xentc import _core, linear
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no window opens
 
@@ -31,3 +31,31 @@ def c(tmp_path_factory):
     from units import Units  # what it needs is not in a minimal install
 
     return Units(_core.build_info()["instruction_sets"]["chosen"], tmp_path_factory.mktemp("units"))
+
+
+# How rows and classes of linear_cross_entropy are cut: each thread has rows, or threads share tiles of classes, which are
+# added up in one part or several.
+CUTS = {
+    "rows": {},
+    "many chunks": {"_FEW_ROWS": 1, "_PARTS": 1 << 20},
+    "classes": {"_SMALL_WEIGHT": 0},
+    "one part": {"_SMALL_WEIGHT": 0, "_PARTS": 1},
+    "short blocks": {"_SMALL_WEIGHT": 0, "_LOGITS": 1 << 13},
+}
+
+
+@pytest.fixture(params=CUTS)
+def cut(request, monkeypatch):
+    for name, value in CUTS[request.param].items():
+        monkeypatch.setattr(linear, name, value)
+    return request.param
+
+
+@pytest.fixture
+def closed_figures():
+    """Figures are drawn without a window, and closed after the test."""
+    from matplotlib import pyplot  # what is not in a minimal install
+
+    pyplot.switch_backend("Agg")
+    yield
+    pyplot.close("all")

@@ -14,21 +14,25 @@ OTHERS = [name for name in SETS["usable"] if name != SETS["chosen"]]
 
 # What is not repeated, by the beginnings of test names: it runs no kernel, or only such as others compare with exact values.
 ONCE = [
-    "test_calibration.py",
     "test_coming_from.py",
     "test_command_line.py",
     "test_command_line_processes.py",
+    "test_comparison_display.py",
     "test_dask.py",
+    "test_decompose_log_loss.py",
     "test_examples.py",
     "test_files.py",
     "test_files_columns.py",
     "test_files_damage.py",
+    "test_fit_temperature.py",
     "test_labels.py",
     "test_log_loss.py::test_random_valid_calls",
+    "test_log_loss_display.py",
     "test_minimal_install.py",
     "test_other_systems.py",
     "test_peers.py",
     "test_plotting.py",
+    "test_reliability_display.py",
     "test_scorers.py",
     "test_structure.py",
 ]

@@ -27,7 +27,8 @@ import numpy as np
 import scipy.sparse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from fuzz_calls import OUTPUTS, Mischief, hostile, usual
+from fuzz_calls import OUTPUTS, hostile, usual
+from fuzz_values import Mischief
 
 BATCH = 2000  # calls of a child process
 HANGS = 120  # seconds without a call that ends
