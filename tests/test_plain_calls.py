@@ -4,6 +4,7 @@ same errors and warnings. Here the long way is that of `label_smoothing=0`, for 
 
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -125,7 +126,8 @@ def test_both_ways_agree_on_other_arguments(rng, kind):
     read_only = np.empty_like(x)
     read_only.flags.writeable = False
     for out in (
-        np.empty((12, 10), np.float16), np.empty((12, 10)), np.empty((12, 10), ">f4"), np.empty((10, 12), "f4").T,
+        np.empty((12, 10), np.float16), np.empty((12, 10), ml_dtypes.bfloat16), np.empty((12, 10)),
+        np.empty((12, 10), ">f4"), np.empty((10, 12), "f4").T,
         np.empty((12, 9)), np.empty((12, 10), int), np.broadcast_to(np.empty((1, 10), "f4"), x.shape), read_only, x[::-1],
         "out",
     ):

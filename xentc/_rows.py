@@ -290,7 +290,7 @@ def plain_loss(
     if return_grad:
         if grad is None:
             grad = np.empty_like(x)
-        elif _validation.check_out(grad, "out_grad", x, "logits", {"target": target}) or not _arrays.is_direct(grad):
+        elif _validation.check_out(grad, "out_grad", x, "logits", {"target": target}) or not is_plain(grad):
             return None
         call.set_derivatives(grad, None, target.size if reduction == "mean" else 1, grad is out_grad)
     losses = np.empty(target.shape, x.dtype) if reduction == "none" else None
