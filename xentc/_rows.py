@@ -267,15 +267,20 @@ def loss_of(
 
 
 def plain_loss(
-    x: Any, target: Any, loss: Callable[[Call], Sums], with_classes: bool, reduction: Any, return_grad: Any, out_grad: Any,
+    x: Any, target: Any, loss: Callable[[Call], Sums], axis: Any, reduction: Any, return_grad: Any, out_grad: Any,
     n_threads: int | None,
 ) -> Any:
     """What `loss_of` returns for logits and targets that the loops can read as they are, and nothing else. None for all
-    other arguments, and for most errors: they go the long way, on which a small call spends more time than in its loop."""
+    other arguments, and for most errors: they go the long way, on which a small call spends more time than in its loop.
+
+    axis: that of the classes, or None for binary targets.
+    """
+    with_classes = axis is not None
     if not (
         is_plain(x)
         and (is_plain_int64(target) or (not with_classes and is_plain(target) and target.dtype is x.dtype))
         and x.ndim > with_classes
+        and (not with_classes or (type(axis) is int and (axis == -1 or axis == x.ndim - 1)))
         and target.shape == (x.shape[:-1] if with_classes else x.shape)
         and x.size
         and type(reduction) is str

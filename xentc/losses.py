@@ -155,10 +155,9 @@ def cross_entropy(
         and return_hess is False
         and type(label_smoothing) is type(z_loss) is type(focal_gamma) is float
         and not (label_smoothing or z_loss or focal_gamma)
-        and type(axis) is int
-        and axis == -1
+        and axis is not None
     ):
-        found = plain_loss(logits, target, Call.cross_entropy, True, reduction, return_grad, out_grad, n_threads)
+        found = plain_loss(logits, target, Call.cross_entropy, axis, reduction, return_grad, out_grad, n_threads)
         if found is not None:
             return found
     z = _validation.as_number(z_loss, "z_loss")
@@ -259,7 +258,7 @@ def binary_cross_entropy_with_logits(
         and type(label_smoothing) is type(focal_gamma) is float
         and not (label_smoothing or focal_gamma)
     ):
-        found = plain_loss(logits, target, Call.binary, False, reduction, return_grad, out_grad, n_threads)
+        found = plain_loss(logits, target, Call.binary, None, reduction, return_grad, out_grad, n_threads)
         if found is not None:
             return found
     gamma = _validation.as_number(focal_gamma, "focal_gamma")
