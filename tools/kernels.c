@@ -1,5 +1,7 @@
 /* What tools/kernels.py times: loops of one instruction set over a block of rows that stays in the caches. */
 
+#define _POSIX_C_SOURCE 199309L                   /* clock_gettime */
+
 #include <stdlib.h>
 #include <time.h>
 

@@ -34,7 +34,7 @@ def main():
     parser.add_argument("old", nargs="?", help="a commit, or a folder")
     parser.add_argument("--set", default=SETS.get(platform.machine(), "portable"), help="the instruction set")
     parser.add_argument("--rows", default=ROWS, help="dtypes and numbers of classes")
-    parser.add_argument("--turns", type=int, default=300)
+    parser.add_argument("--turns", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
@@ -85,10 +85,10 @@ class Kernels:
         commands = json.loads((room / "compile_commands.json").read_text())
         flags = shlex.split(next(c["command"] for c in commands if c["file"].endswith("softmax/pair.c")))
         compiler, *flags = flags[: flags.index("-MD")]
-        run([compiler, *flags, "-shared", Path(__file__).with_suffix(".c"), library, "-o", "driver.so", "-lm"], cwd=room)
-        driver = ctypes.CDLL(str(room / "driver.so"), mode=ctypes.RTLD_LOCAL)
-        driver.seconds.restype = ctypes.c_double
-        self.driver = driver
+        driver = [*flags, "-fdiagnostics-color=never", "-shared", Path(__file__).with_suffix(".c"), library, "-lm"]
+        run([compiler, *driver, "-o", "driver.so"], cwd=room)
+        self.driver = ctypes.CDLL(str(room / "driver.so"), mode=ctypes.RTLD_LOCAL)
+        self.driver.seconds.restype = ctypes.c_double
 
     def prepare(self, is_f64, n_classes):
         n_rows = self.driver.prepare(int(is_f64), ctypes.c_ssize_t(n_classes))
