@@ -148,6 +148,7 @@ def test_both_ways_agree_on_the_axis(rng):
         for options in {}, {"return_grad": True}:
             assert_same(cross_entropy, x, target, axis=axis, **options)
             assert_same(cross_entropy, cube, codes, axis=axis, **options)
+            assert_same(cross_entropy, x, np.zeros((10, 10), np.int64), axis=axis, **options)
     assert cross_entropy(x, target, axis=0) != cross_entropy(x, target, axis=1) == cross_entropy(x, target)
 
 
