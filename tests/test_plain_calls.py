@@ -87,6 +87,7 @@ def test_both_ways_agree_on_targets(rng, kind):
     for given in strange + floats + others:
         for options in {}, {"return_grad": True}:
             assert_same(LOSSES[kind], x, given, **options)
+            assert_same(LOSSES[kind], x.astype(np.float32), given, **options)
 
 
 @pytest.mark.parametrize("bad", [-1, 10, -100, 2**62, -(2**63)])

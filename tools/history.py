@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks"
 sys.path.insert(0, str(HERE))
 import compare  # noqa: E402 - their folder is known now
-import draw  # noqa: E402
+import draw  # noqa: E402 - likewise
 
 BEGIN, END = (f"<!-- {word}: written by tools/history.py -->\n" for word in ("begin", "end"))
 CHANGED = 1.1

@@ -6,7 +6,7 @@
 
 tools/slower.py times whole calls, of two processes whose memory lies elsewhere: it sees 5 %. Here the kernels of both
 versions are loaded into one process and take turns over the same block of rows, in the caches: the medians of the ratios of
-some hundred turns agree within 1 % on a machine whose speed changes by half. Needs meson, ninja, cython and a C compiler.
+a thousand turns agree within 1 % on a machine whose speed changes by half. Needs meson, ninja, cython and a C compiler.
 """
 
 import argparse

@@ -278,7 +278,7 @@ def plain_loss(
     with_classes = axis is not None
     if not (
         is_plain(x)
-        and (is_plain_int64(target) or (not with_classes and is_plain(target) and target.dtype is x.dtype))
+        and (is_plain_int64(target) or (not with_classes and is_plain(target)))
         and x.ndim > with_classes
         and (not with_classes or (type(axis) is int and (axis == -1 or axis == x.ndim - 1)))
         and target.shape == (x.shape[:-1] if with_classes else x.shape)

@@ -34,7 +34,7 @@ INLINE int TYPED(plain_factors)(const struct pairs *pairs, int i, int n, struct 
 
 /* The same for any factors. */
 OUTLINE void TYPED(other_factors)(const struct pairs *pairs, int i, int n, struct derivative of,
-                                 struct TYPED(softmax_factors) *factors)
+                                  struct TYPED(softmax_factors) *factors)
 {
     const f64x8 zero = set_f64(0);
     f64x8 exponent, power, m = load_part_f64(pairs->m + i, n, 0);
